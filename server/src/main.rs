@@ -1,0 +1,2 @@
+//! Semel.
+fn main() {}
