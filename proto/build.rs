@@ -10,7 +10,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(files, ["."])?;
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("semel_v1_descriptor.bin"), descriptors.encode_to_vec())?;
+    fs::write(
+        out.join("semel_v1_descriptor.bin"),
+        descriptors.encode_to_vec(),
+    )?;
 
     tonic_prost_build::configure()
         // Results, deliveries and checkpoints are handed on without a copy.

