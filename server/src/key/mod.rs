@@ -7,6 +7,7 @@
 mod attempt;
 mod fingerprint;
 pub mod limits;
+mod memory;
 mod name;
 mod policy;
 mod record;
@@ -16,6 +17,7 @@ pub mod transition;
 
 pub use attempt::{AttemptId, Fence};
 pub use fingerprint::Fingerprint;
+pub use memory::Memory;
 pub use name::{BUCKETS, Key, KeyId, Namespace};
 pub use policy::{Backoff, Jitter, OnLapse, Policy, PolicyId, PolicySettings};
 pub use record::{NewRecord, Record, Settled, State};

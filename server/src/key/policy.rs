@@ -239,7 +239,7 @@ impl Policy {
         );
         check(
             settings.largest_result_bytes <= limits::RESULT_BYTES as u64,
-            "largest_result",
+            "largest_result_bytes",
             format!(
                 "must be at most {} bytes, is {}",
                 limits::RESULT_BYTES,
@@ -400,7 +400,7 @@ mod tests {
                 "attempts",
                 "backoff_factor",
                 "backoff_jitter",
-                "largest_result"
+                "largest_result_bytes"
             ]
         );
     }

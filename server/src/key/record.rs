@@ -174,20 +174,13 @@ impl Record {
             .is_some_and(|settled| settled.expires_at <= now)
     }
 
-    /// Since when nobody knows whether the work was done, if that is so: the holder said it, or
-    /// its lease lapsed under the policy HOLD.
+    /// Whether the lease lapsed under the policy HOLD, so that nobody knows whether the work was
+    /// done.
     ///
-    /// The second is worked out and never written: a duplicate writes nothing, and the holder may
-    /// still come back and settle.
-    pub fn uncertain_since(&self, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
-        match self.state {
-            State::Uncertain { since } => Some(since),
-            State::InProgress { lease_until }
-                if lease_until <= now && policy.on_lapse() == OnLapse::Hold =>
-            {
-                Some(lease_until)
-            }
-            _ => None,
-        }
+    /// This is worked out and never written: a duplicate writes nothing, and the holder may still
+    /// come back and settle.
+    pub fn is_uncertain_by_lapse(&self, policy: &Policy, now: Timestamp) -> bool {
+        matches!(self.state, State::InProgress { lease_until } if lease_until <= now)
+            && policy.on_lapse() == OnLapse::Hold
     }
 }

@@ -8,7 +8,7 @@ use super::{AttemptId, Fence, Invalid, PolicyId};
 ///
 /// The policy is in it so that a Complete can be one blind statement: the server knows the
 /// retention without loading the record, and the statement's guard proves that the token's policy
-/// is the record's. A token with another policy matches nothing.
+/// is the record's. Where it is not, the rules decide by the record's own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Token {
     /// The fence of the claim.

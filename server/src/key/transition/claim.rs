@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::{ClaimReply, Decision, Outcome, Refusal, Reply, Standing, view};
 use crate::key::{
-    AttemptId, Fingerprint, Invalid, KeyId, NewRecord, OnLapse, Policy, Record, Settled, Span,
-    State, Timestamp, Token,
+    AttemptId, Fingerprint, Invalid, KeyId, Memory, NewRecord, OnLapse, Policy, Record, Settled,
+    Span, State, Timestamp, Token,
 };
 
 /// A request to act.
@@ -30,8 +30,8 @@ pub struct Claim {
     pub delivery: Option<Bytes>,
     /// The namespace's policy now.
     pub policy: Arc<Policy>,
-    /// Before this time the namespace's memory was shorter than its policy says now.
-    pub remembers_from: Timestamp,
+    /// What the namespace may have forgotten although the policy says otherwise.
+    pub memory: Memory,
 }
 
 /// The right to act.
@@ -71,13 +71,12 @@ impl Claim {
     pub fn new_record(&self, id: &KeyId) -> NewRecord {
         // Conditions that a blind insert cannot answer for make it miss, so that the claim is
         // decided by the rules below with the store's time in hand.
-        let insert_until = if self.lacks_fingerprint() || self.is_before_memory() {
+        let insert_until = if self.lacks_fingerprint() {
             Timestamp::MIN
         } else {
-            match self.event_time {
-                Some(event_time) => event_time + self.policy.retention(),
-                None => Timestamp::MAX,
-            }
+            // The last moment before the event is too old.
+            self.forgets_event_at()
+                .map_or(Timestamp::MAX, |at| at - Span::from_micros(1))
         };
         NewRecord {
             id: id.clone(),
@@ -97,30 +96,19 @@ impl Claim {
         self.policy.fingerprint_required() && self.fingerprint.is_empty()
     }
 
-    fn is_before_memory(&self) -> bool {
-        self.event_time
-            .is_some_and(|event_time| event_time < self.remembers_from)
+    /// From when on the event may have been handled and forgotten.
+    fn forgets_event_at(&self) -> Option<Timestamp> {
+        let event_time = self.event_time?;
+        Some(self.memory.forgets_at(event_time, self.policy.retention()))
     }
 
-    /// Whether the event could have been handled and forgotten: it is older than the oldest event
-    /// whose outcome must still be here.
-    ///
-    /// An outcome is settled after its event was made and kept for the retention from then on, so
-    /// an event younger than the retention is remembered.
-    fn is_too_old(&self, now: Timestamp) -> bool {
-        self.is_before_memory()
-            || self
-                .event_time
-                .is_some_and(|event_time| event_time + self.policy.retention() < now)
-    }
-
-    /// The record of this claim as the `attempt`th attempt after `previous`.
-    fn after(&self, previous: &Record, attempt: u32, now: Timestamp) -> Record {
+    /// The record of this claim as the attempt after `previous`, which said `last_error`.
+    fn after(&self, previous: &Record, last_error: String, now: Timestamp) -> Record {
         Record {
             attempt_id: self.attempt_id,
             fence: previous.fence.next(now),
             revision: 1,
-            attempt,
+            attempt: previous.attempt.saturating_add(1),
             policy_id: self.policy.id(),
             // A first fingerprint is kept when a later attempt sends none.
             fingerprint: if self.fingerprint.is_empty() {
@@ -135,7 +123,7 @@ impl Claim {
             state: State::InProgress {
                 lease_until: now + self.lease,
             },
-            last_error: previous.last_error.clone(),
+            last_error,
             checkpoint: previous.checkpoint.clone(),
             delivery: self.delivery.clone().or_else(|| previous.delivery.clone()),
         }
@@ -150,15 +138,9 @@ pub(super) fn on_absent(
     now: Timestamp,
 ) -> Decision {
     if claim.lacks_fingerprint() {
-        return Decision::refuse(
-            Invalid::new(
-                "fingerprint",
-                "must not be empty: the namespace requires fingerprints",
-            )
-            .into(),
-        );
+        return Decision::refuse(missing_fingerprint());
     }
-    if claim.is_too_old(now) {
+    if claim.forgets_event_at().is_some_and(|at| at <= now) {
         return Decision::refuse(Refusal::EventTooOld);
     }
     match forgotten {
@@ -174,12 +156,16 @@ pub(super) fn on_absent(
 /// Rows 2 to 11: something stands.
 pub(super) fn on_live(claim: &Claim, live: &Standing, now: Timestamp) -> Decision {
     let Standing { record, policy } = live;
-    // Row 2.
+    // Row 2. What the record's policy asks for, not the namespace's now: a changed policy would
+    // otherwise turn the repeats of older claims into mismatches, and keys in progress into keys
+    // that nobody can reclaim.
     if record
         .fingerprint
-        .differs(&claim.fingerprint, claim.policy.fingerprint_required())
+        .differs(&claim.fingerprint, policy.fingerprint_required())
     {
-        return Decision::refuse(Refusal::FingerprintMismatch);
+        return Decision::refuse(Refusal::FingerprintMismatch {
+            current_fence: record.fence,
+        });
     }
     match record.state {
         // Row 3.
@@ -197,10 +183,7 @@ pub(super) fn on_live(claim: &Claim, live: &Standing, now: Timestamp) -> Decisio
                     current_fence: record.fence,
                 });
             }
-            grant(
-                claim.after(record, record.attempt.saturating_add(1), now),
-                now,
-            )
+            next_attempt(claim, record, record.last_error.clone(), now)
         }
         // Rows 4 and 8 to 11.
         _ => stands(live, now),
@@ -211,14 +194,8 @@ pub(super) fn on_live(claim: &Claim, live: &Standing, now: Timestamp) -> Decisio
 fn on_lapsed(claim: &Claim, live: &Standing, now: Timestamp) -> Decision {
     let Standing { record, policy } = live;
     if record.attempt < policy.attempts().get() {
-        return grant(
-            Record {
-                // The lapsed attempt said nothing.
-                last_error: String::new(),
-                ..claim.after(record, record.attempt.saturating_add(1), now)
-            },
-            now,
-        );
+        // The lapsed attempt said nothing.
+        return next_attempt(claim, record, String::new(), now);
     }
     let dead = Record {
         // The holder's token ends here: "dead" has been answered, and a late Complete must not
@@ -241,6 +218,22 @@ fn on_lapsed(claim: &Claim, live: &Standing, now: Timestamp) -> Decision {
         now,
     );
     Decision::replace(dead, Reply::Claim(ClaimReply::Standing(outcome)))
+}
+
+/// Rows 5 and 7: the key is free for another attempt, under the namespace's policy now.
+fn next_attempt(claim: &Claim, previous: &Record, last_error: String, now: Timestamp) -> Decision {
+    if claim.lacks_fingerprint() {
+        return Decision::refuse(missing_fingerprint());
+    }
+    grant(claim.after(previous, last_error, now), now)
+}
+
+fn missing_fingerprint() -> Refusal {
+    Invalid::new(
+        "fingerprint",
+        "must not be empty: the namespace requires fingerprints",
+    )
+    .into()
 }
 
 fn grant(record: Record, now: Timestamp) -> Decision {

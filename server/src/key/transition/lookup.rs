@@ -115,18 +115,20 @@ pub fn view(standing: &Standing, now: Timestamp) -> Outcome {
     let (fence, attempt) = (record.fence, record.attempt);
     let traceparent = record.traceparent.clone();
     let last_error = record.last_error.clone();
-    if let Some(since) = record.uncertain_since(policy, now) {
-        let owner = record.owner.clone();
-        return Outcome::Uncertain {
-            owner,
-            fence,
-            attempts: attempt,
-            since,
-            last_error,
-            traceparent,
-        };
-    }
+    let uncertain = |since: Timestamp, last_error: String| Outcome::Uncertain {
+        owner: record.owner.clone(),
+        fence,
+        attempts: attempt,
+        since,
+        last_error,
+        traceparent: record.traceparent.clone(),
+    };
     match &record.state {
+        State::Uncertain { since } => uncertain(*since, last_error),
+        // Lapsed without a word: what the record has is the word of the attempt before.
+        State::InProgress { lease_until } if record.is_uncertain_by_lapse(policy, now) => {
+            uncertain(*lease_until, String::new())
+        }
         State::InProgress { lease_until } => {
             let lease = now.until(*lease_until);
             let (shortest, longest) = limits::RETRY_HINT;
@@ -164,14 +166,6 @@ pub fn view(standing: &Standing, now: Timestamp) -> Outcome {
             last_error,
             dead_at: settled.at,
             fence,
-            traceparent,
-        },
-        State::Uncertain { since } => Outcome::Uncertain {
-            owner: record.owner.clone(),
-            fence,
-            attempts: attempt,
-            since: *since,
-            last_error,
             traceparent,
         },
     }

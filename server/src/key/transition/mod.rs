@@ -16,6 +16,8 @@ mod lookup;
 mod refusal;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -171,10 +173,11 @@ pub fn decide(
     }
 }
 
-/// A copy of the record to change, one revision on.
+/// A copy of the record to change, one revision on. Revisions are only compared for equality, so
+/// they may wrap.
 fn revised(record: &Record) -> Record {
     Record {
-        revision: record.revision.saturating_add(1),
+        revision: record.revision.wrapping_add(1),
         ..record.clone()
     }
 }

@@ -10,7 +10,10 @@ pub enum Refusal {
     Invalid(#[from] Invalid),
     /// The key stands for another request.
     #[error("the key was claimed for a request with another fingerprint")]
-    FingerprintMismatch,
+    FingerprintMismatch {
+        /// The key's fence.
+        current_fence: Fence,
+    },
     /// The event is older than the namespace can remember, so it may have been handled and
     /// forgotten.
     #[error("the event is older than the namespace remembers, so it may have been handled already")]
