@@ -11,11 +11,17 @@
 //! - `lane` names a connection that nobody else uses. Calls on one lane come one after another.
 //! - Futures may not be dropped half way: lanes run them to their end on their own tasks.
 
+mod batch;
 mod clock;
 mod error;
+mod policy;
 pub mod postgres;
 mod row;
+mod schema;
 pub mod sqlite;
+mod sweep;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
@@ -23,9 +29,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use clock::{Clock, ManualClock};
-pub use error::StoreError;
+pub use error::{OpenError, StoreError};
+pub use row::CorruptRow;
+pub use sweep::SWEEP_EVERY;
 
-use crate::key::{Fence, KeyId, Namespace, NewRecord, PolicyId, Record, Span, Timestamp, Token};
+use policy::PolicyTaken;
+
+use crate::key::{
+    Fence, KeyId, Memory, Namespace, NewRecord, PolicyId, Record, Span, Timestamp, Token,
+};
 
 /// A store shared by everything in the server.
 pub type SharedStore = Arc<dyn Store>;
@@ -87,8 +99,8 @@ pub trait Store: Send + Sync + 'static {
     async fn put_policy(&self, id: PolicyId, text: &str) -> Result<(), StoreError>;
 
     /// Gives a namespace a policy, now. `remembered_until_now` is the retention that held so far,
-    /// given when the new one is longer: events older than `now` minus that may be forgotten
-    /// already, so `remembers_from` is moved up to there, and never down.
+    /// given when the new one is longer. Then the namespace's memory is set to it until `now`; or
+    /// to the one that stands, if that is shorter and claims made under it may still be here.
     async fn put_namespace(
         &self,
         namespace: &Namespace,
@@ -165,7 +177,6 @@ pub struct NamespaceRow {
     pub namespace: Namespace,
     /// Its policy.
     pub policy: PolicyId,
-    /// Outcomes of events older than this may be forgotten though the policy's retention says
-    /// otherwise; `Timestamp::MIN` when there are none.
-    pub remembers_from: Timestamp,
+    /// What it may have forgotten although the policy says otherwise.
+    pub memory: Memory,
 }

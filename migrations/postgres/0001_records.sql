@@ -1,0 +1,133 @@
+-- Times are microseconds since the Unix epoch by this server's clock_timestamp(), in columns whose
+-- names end in _us. Spans are microseconds too.
+
+CREATE TABLE records (
+    -- The highest six bits of the key's hash. First in the primary key, so that a distributed
+    -- engine can spread by it, and so that replicas can share the purge by it.
+    bucket          smallint NOT NULL,
+    -- An isolated set of keys. "C" compares bytes: fast, and the same after an upgrade of the
+    -- operating system, which may reorder every other collation under a standing index.
+    namespace       text COLLATE "C" NOT NULL,
+    -- The caller's name for one logical operation. May be personal data.
+    key             text COLLATE "C" NOT NULL,
+    -- The client's id of the attempt that made the last claim.
+    attempt_id      uuid NOT NULL,
+    -- The fence of the last claim; never decreases for a key, not even over a purge.
+    fence           bigint NOT NULL,
+    -- The policy of the last claim; see policies. No foreign key: policies are never deleted, and
+    -- the check would lock a row of theirs for each insert.
+    policy_id       bigint NOT NULL,
+    -- When the key was first claimed in this life.
+    created_at_us   bigint NOT NULL,
+    -- When the last attempt began.
+    claimed_at_us   bigint NOT NULL,
+    -- When the purge looks at the record next. Written by the insert and the purge alone: it is
+    -- indexed, so a settlement that moved it would cost an entry in every index.
+    sweep_at_us     bigint NOT NULL,
+    -- In progress: when the lease lapses.
+    lease_until_us  bigint,
+    -- Retryable: when the next attempt may start.
+    not_before_us   bigint,
+    -- When the outcome was recorded. Uncertain: since when.
+    settled_at_us   bigint,
+    -- From here on the key is absent, purged or not. Null while in progress or uncertain, which
+    -- are never purged.
+    expires_at_us   bigint,
+    -- Counts the changes under one fence.
+    revision        integer NOT NULL,
+    -- Which attempt the last claim was, from 1.
+    attempt         integer NOT NULL,
+    -- 1 in progress, 2 completed, 3 failed for good, 4 retryable, 5 dead, 6 uncertain.
+    state           smallint NOT NULL,
+    -- Digest of the request that the key stands for; may be empty.
+    fingerprint     bytea NOT NULL,
+    -- Who made the last claim, for people.
+    owner           text NOT NULL,
+    -- W3C traceparent of the last claim; may be empty.
+    traceparent     text NOT NULL,
+    -- What the last attempt that failed said.
+    last_error      text NOT NULL,
+    -- Completed or failed: what is replayed, byte for byte.
+    result          bytea,
+    -- The last checkpoint.
+    checkpoint      bytea,
+    -- The raw delivery, kept for dead letters until the key completes.
+    delivery        bytea,
+
+    PRIMARY KEY (bucket, namespace, key),
+    -- Each says what a bug of ours would break first.
+    CONSTRAINT records_bucket CHECK (bucket BETWEEN 0 AND 63),
+    CONSTRAINT records_sweep_at CHECK (sweep_at_us >= 0),
+    CONSTRAINT records_state CHECK (state BETWEEN 1 AND 6),
+    -- What the purge may take is what has an end: settled, and neither held nor uncertain.
+    CONSTRAINT records_end CHECK ((expires_at_us IS NULL) = (state IN (1, 6))),
+    CONSTRAINT records_lease CHECK ((lease_until_us IS NULL) = (state <> 1)),
+    CONSTRAINT records_result CHECK ((result IS NULL) = (state NOT IN (2, 3)))
+) WITH (
+    -- Room on each page for its rows to be completed there: a HOT update, without new entries in
+    -- the indexes. The rows of a page are inserted in one batch and are often completed in one,
+    -- when none of their old versions can be pruned yet, so the room must be for all of them with
+    -- their results: about 200 bytes each here. Measured so, 512 rows a batch: with 70, a quarter
+    -- of the completions is HOT, they take twice as long, and the table ends up no smaller.
+    fillfactor = 35,
+    -- By default a vacuum waits for a fifth of the table to be dead: millions of purged rows that
+    -- the sweep's index would still point at. HOT updates clean up after themselves.
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_insert_scale_factor = 0.1,
+    -- A purge that keeps up with the claims needs a vacuum that keeps up with the purge.
+    autovacuum_vacuum_cost_limit = 2000,
+    toast.autovacuum_vacuum_scale_factor = 0.02
+);
+
+-- The only second index: what the purge has to look at, bucket by bucket. Its condition always
+-- holds, and hides it from every statement that does not name the condition: on a small table the
+-- planner would take it for as good a way to a key as the primary key, and keep that plan while
+-- the table grows.
+CREATE INDEX records_sweep ON records (bucket, sweep_at_us) WHERE sweep_at_us >= 0;
+
+-- Bodies are opaque and often compressed or encrypted already: keep the large ones out of line,
+-- and burn no processor time on pressing them, nor on unpressing them for each duplicate.
+ALTER TABLE records ALTER COLUMN result SET STORAGE EXTERNAL;
+ALTER TABLE records ALTER COLUMN checkpoint SET STORAGE EXTERNAL;
+ALTER TABLE records ALTER COLUMN delivery SET STORAGE EXTERNAL;
+
+-- Every policy that was ever in force. Rows are never changed or deleted: records name them.
+CREATE TABLE policies (
+    -- The first 64 bits of the SHA-256 of the text.
+    policy_id       bigint PRIMARY KEY,
+    -- The policy's canonical text.
+    policy          text NOT NULL
+);
+
+-- The namespaces that have a policy of their own, and the policy of all the others.
+CREATE TABLE namespaces (
+    -- The namespace; * stands for every one that nobody configured.
+    namespace         text COLLATE "C" PRIMARY KEY,
+    -- Its policy for new claims; see policies.
+    policy_id         bigint NOT NULL,
+    -- What was claimed before this time may be kept for less than the policy's retention, which
+    -- was shorter then. The least bigint when it never was.
+    shorter_until_us     bigint NOT NULL,
+    -- The shortest retention that such a claim may have been made under.
+    shorter_retention_us bigint NOT NULL,
+    -- When the row was last written, for people.
+    updated_at_us        bigint NOT NULL
+);
+
+-- How the replicas share the purge: whoever moves a bucket's time on has the bucket until then.
+CREATE TABLE sweeps (
+    -- The bucket; all 64 are here from the start.
+    bucket          smallint PRIMARY KEY CHECK (bucket BETWEEN 0 AND 63),
+    -- When the bucket may be taken next.
+    sweep_at_us     bigint NOT NULL
+);
+INSERT INTO sweeps (bucket, sweep_at_us) SELECT bucket, 0 FROM generate_series(0, 63) AS bucket;
+
+-- What is left of purged keys: no fence may be granted that is not greater than this one.
+CREATE TABLE fence_floor (
+    -- There is one row.
+    id              smallint PRIMARY KEY CHECK (id = 1),
+    -- The greatest fence that was ever purged.
+    fence           bigint NOT NULL
+);
+INSERT INTO fence_floor (id, fence) VALUES (1, 0);

@@ -1,0 +1,109 @@
+-- The twin of postgres/0001_records.sql. Times are microseconds since the Unix epoch by the host's
+-- clock, in columns whose names end in _us.
+--
+-- Not WITHOUT ROWID: results of any size would sit in the tree that is searched by key. Blobs are
+-- the last columns, so that a row's long tail of overflow pages need not be walked for the others.
+
+CREATE TABLE records (
+    -- The highest six bits of the key's hash; what the purge goes by.
+    bucket          INTEGER NOT NULL CHECK (bucket BETWEEN 0 AND 63),
+    -- An isolated set of keys. BINARY, the default collation, compares bytes.
+    namespace       TEXT NOT NULL,
+    -- The caller's name for one logical operation. May be personal data.
+    key             TEXT NOT NULL,
+    -- The client's id of the attempt that made the last claim: 16 bytes.
+    attempt_id      BLOB NOT NULL,
+    -- The fence of the last claim; never decreases for a key, not even over a purge.
+    fence           INTEGER NOT NULL,
+    -- The policy of the last claim; see policies.
+    policy_id       INTEGER NOT NULL,
+    -- When the key was first claimed in this life.
+    created_at_us   INTEGER NOT NULL,
+    -- When the last attempt began.
+    claimed_at_us   INTEGER NOT NULL,
+    -- When the purge looks at the record next. Written by the insert and the purge alone.
+    sweep_at_us     INTEGER NOT NULL,
+    -- In progress: when the lease lapses.
+    lease_until_us  INTEGER,
+    -- Retryable: when the next attempt may start.
+    not_before_us   INTEGER,
+    -- When the outcome was recorded. Uncertain: since when.
+    settled_at_us   INTEGER,
+    -- From here on the key is absent, purged or not. Null while in progress or uncertain, which
+    -- are never purged.
+    expires_at_us   INTEGER,
+    -- Counts the changes under one fence.
+    revision        INTEGER NOT NULL,
+    -- Which attempt the last claim was, from 1.
+    attempt         INTEGER NOT NULL,
+    -- 1 in progress, 2 completed, 3 failed for good, 4 retryable, 5 dead, 6 uncertain.
+    state           INTEGER NOT NULL CHECK (state BETWEEN 1 AND 6),
+    -- Digest of the request that the key stands for; may be empty.
+    fingerprint     BLOB NOT NULL,
+    -- Who made the last claim, for people.
+    owner           TEXT NOT NULL,
+    -- W3C traceparent of the last claim; may be empty.
+    traceparent     TEXT NOT NULL,
+    -- What the last attempt that failed said.
+    last_error      TEXT NOT NULL,
+    -- Completed or failed: what is replayed, byte for byte.
+    result          BLOB,
+    -- The last checkpoint.
+    checkpoint      BLOB,
+    -- The raw delivery, kept for dead letters until the key completes.
+    delivery        BLOB,
+
+    PRIMARY KEY (bucket, namespace, key),
+    -- Each says what a bug of ours would break first.
+    CONSTRAINT records_end CHECK ((expires_at_us IS NULL) = (state IN (1, 6))),
+    CONSTRAINT records_lease CHECK ((lease_until_us IS NULL) = (state <> 1)),
+    CONSTRAINT records_result CHECK ((result IS NULL) = (state NOT IN (2, 3)))
+) STRICT;
+
+-- The only second index: what the purge has to look at, bucket by bucket.
+CREATE INDEX records_sweep ON records (bucket, sweep_at_us);
+
+-- Every policy that was ever in force. Rows are never changed or deleted: records name them.
+CREATE TABLE policies (
+    -- The first 64 bits of the SHA-256 of the text.
+    policy_id       INTEGER NOT NULL PRIMARY KEY,
+    -- The policy's canonical text.
+    policy          TEXT NOT NULL
+) STRICT;
+
+-- The namespaces that have a policy of their own.
+CREATE TABLE namespaces (
+    -- The namespace.
+    namespace         TEXT NOT NULL PRIMARY KEY,
+    -- Its policy for new claims; see policies.
+    policy_id         INTEGER NOT NULL,
+    -- What was claimed before this time may be kept for less than the policy's retention, which
+    -- was shorter then. The least integer when it never was.
+    shorter_until_us     INTEGER NOT NULL,
+    -- The shortest retention that such a claim may have been made under.
+    shorter_retention_us INTEGER NOT NULL,
+    -- When the row was last written, for people.
+    updated_at_us        INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- When each bucket may be swept next.
+CREATE TABLE sweeps (
+    -- The bucket; all 64 are here from the start.
+    bucket          INTEGER NOT NULL PRIMARY KEY CHECK (bucket BETWEEN 0 AND 63),
+    -- When the bucket may be taken next.
+    sweep_at_us     INTEGER NOT NULL
+) STRICT;
+INSERT INTO sweeps (bucket, sweep_at_us)
+WITH RECURSIVE buckets (bucket) AS (
+    VALUES (0) UNION ALL SELECT bucket + 1 FROM buckets WHERE bucket < 63
+)
+SELECT bucket, 0 FROM buckets;
+
+-- What is left of purged keys: no fence may be granted that is not greater than this one.
+CREATE TABLE fence_floor (
+    -- There is one row.
+    id              INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    -- The greatest fence that was ever purged.
+    fence           INTEGER NOT NULL
+) STRICT;
+INSERT INTO fence_floor (id, fence) VALUES (1, 0);

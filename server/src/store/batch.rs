@@ -1,0 +1,109 @@
+//! A batch in the order of the primary key.
+
+use super::StoreError;
+use crate::key::KeyId;
+
+/// Where each item of a batch stands once it is sorted by primary key.
+///
+/// Both the order and that no key stands twice are what keeps two servers' batches from waiting
+/// for each other in a circle.
+#[derive(Debug)]
+pub(super) struct Sorted<'a> {
+    /// Key and place in the caller's order, in the order of the primary key.
+    items: Vec<(&'a KeyId, usize)>,
+}
+
+/// A caller's mistake: ours.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} stands twice in one batch")]
+struct KeyTwice(String);
+
+/// A database's mistake, or somebody's trigger.
+#[derive(Debug, thiserror::Error)]
+#[error("the database answered for something that the batch did not ask")]
+struct Stranger;
+
+impl<'a> Sorted<'a> {
+    pub(super) fn new(ids: impl Iterator<Item = &'a KeyId>) -> Result<Self, StoreError> {
+        let mut items: Vec<_> = ids.enumerate().map(|(place, id)| (id, place)).collect();
+        items.sort_unstable();
+        match items.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            Some(pair) => Err(StoreError::rejected(KeyTwice(format!("{:?}", pair[0].0)))),
+            None => Ok(Self { items }),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// The keys, sorted.
+    pub(super) fn keys(&self) -> impl ExactSizeIterator<Item = &'a KeyId> + Clone {
+        self.items.iter().map(|(id, _)| *id)
+    }
+
+    /// Places in the caller's order, sorted by key.
+    pub(super) fn places(&self) -> impl ExactSizeIterator<Item = usize> + Clone {
+        self.items.iter().map(|(_, place)| *place)
+    }
+
+    /// The sorted item with number `n`, counted from 1 as WITH ORDINALITY does.
+    pub(super) fn numbered(&self, n: i64) -> Result<(&'a KeyId, usize), StoreError> {
+        usize::try_from(n)
+            .ok()
+            .and_then(|n| self.items.get(n.checked_sub(1)?))
+            .copied()
+            .ok_or_else(|| StoreError::unavailable(Stranger))
+    }
+
+    /// The place of a key that a statement gave back. By its name and not by its attempt id, which
+    /// a client may use again.
+    pub(super) fn place_of(
+        &self,
+        bucket: i16,
+        namespace: &str,
+        key: &str,
+    ) -> Result<usize, StoreError> {
+        self.items
+            .binary_search_by(|(id, _)| id.order().cmp(&(bucket, namespace, key)))
+            .map(|at| self.items[at].1)
+            .map_err(|_| StoreError::unavailable(Stranger))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(keys: &[&str]) -> Vec<KeyId> {
+        keys.iter()
+            .map(|key| KeyId::parse("n", key).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_batch_is_sorted_and_finds_its_places_again() {
+        let ids = ids(&["c", "a", "ü", "b", "Z"]);
+        let sorted = Sorted::new(ids.iter()).unwrap();
+        assert!(sorted.keys().is_sorted());
+        for (place, id) in ids.iter().enumerate() {
+            let (bucket, namespace, key) = id.order();
+            assert_eq!(sorted.place_of(bucket, namespace, key).unwrap(), place);
+        }
+        for (n, id) in sorted.keys().enumerate() {
+            assert_eq!(sorted.numbered(n as i64 + 1).unwrap().0, id);
+        }
+        assert!(sorted.numbered(0).is_err());
+        assert!(sorted.numbered(6).is_err());
+        assert!(sorted.place_of(0, "n", "d").is_err());
+    }
+
+    #[test]
+    fn a_key_stands_once_in_a_batch() {
+        let ids = ids(&["a", "b", "a"]);
+        assert!(matches!(
+            Sorted::new(ids.iter()),
+            Err(StoreError::Rejected(_))
+        ));
+    }
+}

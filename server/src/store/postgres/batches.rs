@@ -1,0 +1,232 @@
+//! The four calls of the lanes: arrays in, one statement, one commit.
+
+use sqlx::{PgConnection, Row, postgres::PgRow};
+use uuid::Uuid;
+
+use super::{fault::CallError, slot::Statement};
+use crate::{
+    key::{AttemptId, Fence, KeyId, NewRecord, Record, Timestamp},
+    store::{
+        Completion, Inserted, Loaded, StoreError, Swap,
+        batch::Sorted,
+        row::{StateColumns, StoredRow, stored_attempt},
+    },
+};
+
+fn buckets(sorted: &Sorted<'_>) -> Vec<i16> {
+    sorted.keys().map(KeyId::bucket).collect()
+}
+
+fn namespaces<'a>(sorted: &Sorted<'a>) -> Vec<&'a str> {
+    sorted.keys().map(|id| id.namespace().as_str()).collect()
+}
+
+fn keys<'a>(sorted: &Sorted<'a>) -> Vec<&'a str> {
+    sorted.keys().map(|id| id.key().as_str()).collect()
+}
+
+fn uuid(attempt_id: &AttemptId) -> Uuid {
+    Uuid::from_bytes(*attempt_id.as_bytes())
+}
+
+/// One column of a batch, in the order of its keys.
+fn column<'a, T, C>(sorted: &Sorted<'_>, items: &'a [T], value: impl Fn(&'a T) -> C) -> Vec<C> {
+    sorted.places().map(|place| value(&items[place])).collect()
+}
+
+pub(super) struct InsertIfAbsent<'a> {
+    pub(super) now_us: Option<i64>,
+    pub(super) records: &'a [&'a NewRecord],
+    pub(super) sorted: Sorted<'a>,
+}
+
+impl Statement for InsertIfAbsent<'_> {
+    type Answer = Vec<Option<Inserted>>;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<Self::Answer, CallError> {
+        let Self {
+            records, sorted, ..
+        } = self;
+        let rows = sqlx::query(include_str!("sql/insert_if_absent.sql"))
+            .bind(self.now_us)
+            .bind(buckets(sorted))
+            .bind(namespaces(sorted))
+            .bind(keys(sorted))
+            .bind(column(sorted, records, |r| uuid(&r.attempt_id)))
+            .bind(column(sorted, records, |r| r.policy_id.as_i64()))
+            .bind(column(sorted, records, |r| &r.fingerprint.as_bytes()[..]))
+            .bind(column(sorted, records, |r| r.owner.as_str()))
+            .bind(column(sorted, records, |r| r.traceparent.as_str()))
+            .bind(column(sorted, records, |r| r.lease.as_micros()))
+            .bind(column(sorted, records, |r| r.sweep_after.as_micros()))
+            .bind(column(sorted, records, |r| r.insert_until.as_micros()))
+            .bind(column(sorted, records, |r| r.delivery.as_deref()))
+            .fetch_all(connection)
+            .await?;
+        let mut inserted = vec![None; records.len()];
+        for row in rows {
+            let place = sorted.place_of(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)?;
+            inserted[place] = Some(Inserted {
+                fence: Fence::from_i64(row.try_get(3)?),
+                now: Timestamp::from_micros(row.try_get(4)?),
+            });
+        }
+        Ok(inserted)
+    }
+}
+
+pub(super) struct Load<'a> {
+    pub(super) now_us: Option<i64>,
+    pub(super) sorted: Sorted<'a>,
+}
+
+impl Statement for Load<'_> {
+    type Answer = Loaded;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<Loaded, CallError> {
+        let sorted = &self.sorted;
+        let rows = sqlx::query(include_str!("sql/load.sql"))
+            .bind(self.now_us)
+            .bind(buckets(sorted))
+            .bind(namespaces(sorted))
+            .bind(keys(sorted))
+            .fetch_all(&mut *connection)
+            .await?;
+        let mut records = vec![None; sorted.len()];
+        let mut now = None;
+        for row in &rows {
+            let (id, place) = sorted.numbered(row.try_get(0)?)?;
+            now = Some(row.try_get(1)?);
+            records[place] = Some(record(id, row)?);
+        }
+        let now = match now {
+            Some(now) => now,
+            // Nothing stands there, so no row brought the time along.
+            None => sqlx::query(include_str!("sql/now.sql"))
+                .bind(self.now_us)
+                .fetch_one(connection)
+                .await?
+                .try_get(0)?,
+        };
+        Ok(Loaded {
+            now: Timestamp::from_micros(now),
+            records,
+        })
+    }
+}
+
+fn record(id: &KeyId, row: &PgRow) -> Result<Record, CallError> {
+    let stored = StoredRow {
+        attempt_id: row.try_get::<Uuid, _>(2)?.into_bytes(),
+        fence: row.try_get(3)?,
+        policy_id: row.try_get(4)?,
+        created_at_us: row.try_get(5)?,
+        claimed_at_us: row.try_get(6)?,
+        lease_until_us: row.try_get(7)?,
+        not_before_us: row.try_get(8)?,
+        settled_at_us: row.try_get(9)?,
+        expires_at_us: row.try_get(10)?,
+        revision: row.try_get(11)?,
+        attempt: row.try_get(12)?,
+        state: row.try_get(13)?,
+        fingerprint: row.try_get(14)?,
+        owner: row.try_get(15)?,
+        traceparent: row.try_get(16)?,
+        last_error: row.try_get(17)?,
+        result: row.try_get(18)?,
+        checkpoint: row.try_get(19)?,
+        delivery: row.try_get(20)?,
+    };
+    Ok(stored.into_record(id).map_err(StoreError::rejected)?)
+}
+
+pub(super) struct CompleteIfHeld<'a> {
+    pub(super) now_us: Option<i64>,
+    pub(super) completions: &'a [Completion<'a>],
+    pub(super) sorted: Sorted<'a>,
+}
+
+impl Statement for CompleteIfHeld<'_> {
+    type Answer = Vec<Option<Timestamp>>;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<Self::Answer, CallError> {
+        let Self {
+            completions,
+            sorted,
+            ..
+        } = self;
+        let rows = sqlx::query(include_str!("sql/complete_if_held.sql"))
+            .bind(self.now_us)
+            .bind(buckets(sorted))
+            .bind(namespaces(sorted))
+            .bind(keys(sorted))
+            .bind(column(sorted, completions, |c| c.token.fence.as_i64()))
+            .bind(column(sorted, completions, |c| uuid(&c.token.attempt_id)))
+            .bind(column(sorted, completions, |c| c.token.policy_id.as_i64()))
+            .bind(column(sorted, completions, |c| c.retention.as_micros()))
+            .bind(column(sorted, completions, |c| &c.result[..]))
+            .fetch_all(connection)
+            .await?;
+        let mut completed = vec![None; completions.len()];
+        for row in rows {
+            let (_, place) = sorted.numbered(row.try_get(0)?)?;
+            completed[place] = Some(Timestamp::from_micros(row.try_get(1)?));
+        }
+        Ok(completed)
+    }
+}
+
+pub(super) struct CompareAndSwap<'a> {
+    pub(super) swaps: &'a [Swap<'a>],
+    pub(super) sorted: Sorted<'a>,
+}
+
+impl Statement for CompareAndSwap<'_> {
+    type Answer = Vec<bool>;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<Self::Answer, CallError> {
+        let Self { swaps, sorted } = self;
+        let states = column(sorted, swaps, |s| StateColumns::of(&s.record.state));
+        fn each<'a, C>(
+            states: &[StateColumns<'a>],
+            value: impl Fn(&StateColumns<'a>) -> C,
+        ) -> Vec<C> {
+            states.iter().map(value).collect()
+        }
+        let rows = sqlx::query(include_str!("sql/compare_and_swap.sql"))
+            .bind(buckets(sorted))
+            .bind(namespaces(sorted))
+            .bind(keys(sorted))
+            .bind(column(sorted, swaps, |s| s.expected_fence.as_i64()))
+            .bind(column(sorted, swaps, |s| s.expected_revision))
+            .bind(column(sorted, swaps, |s| uuid(&s.record.attempt_id)))
+            .bind(column(sorted, swaps, |s| s.record.fence.as_i64()))
+            .bind(column(sorted, swaps, |s| s.record.policy_id.as_i64()))
+            .bind(column(sorted, swaps, |s| s.record.created_at.as_micros()))
+            .bind(column(sorted, swaps, |s| s.record.claimed_at.as_micros()))
+            .bind(each(&states, |s| s.lease_until_us))
+            .bind(each(&states, |s| s.not_before_us))
+            .bind(each(&states, |s| s.settled_at_us))
+            .bind(each(&states, |s| s.expires_at_us))
+            .bind(column(sorted, swaps, |s| s.record.revision))
+            .bind(column(sorted, swaps, |s| stored_attempt(s.record.attempt)))
+            .bind(each(&states, |s| s.state))
+            .bind(column(sorted, swaps, |s| {
+                &s.record.fingerprint.as_bytes()[..]
+            }))
+            .bind(column(sorted, swaps, |s| s.record.owner.as_str()))
+            .bind(column(sorted, swaps, |s| s.record.traceparent.as_str()))
+            .bind(column(sorted, swaps, |s| s.record.last_error.as_str()))
+            .bind(each(&states, |s| s.result))
+            .bind(column(sorted, swaps, |s| s.record.checkpoint.as_deref()))
+            .bind(column(sorted, swaps, |s| s.record.delivery.as_deref()))
+            .fetch_all(connection)
+            .await?;
+        let mut swapped = vec![false; swaps.len()];
+        for row in rows {
+            let (_, place) = sorted.numbered(row.try_get(0)?)?;
+            swapped[place] = true;
+        }
+        Ok(swapped)
+    }
+}

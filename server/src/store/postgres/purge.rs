@@ -1,0 +1,174 @@
+//! The purge: takes a bucket, deletes what is past its retention, postpones the rest.
+//!
+//! Each statement is short, is a commit of its own and names one bucket. What it looked at may have
+//! changed by the next one, so each repeats its condition. The floor of fences is raised before the
+//! rows go: a crash between the two leaves it higher than need be, which costs nothing.
+//!
+//! An insert that has been under way since before the floor rose does not see it. It gets its own
+//! time for a fence, and that is later than the purged one by the retention at least: only a clock
+//! that goes back by as much within that one statement could make the fence decrease.
+
+use sqlx::{PgConnection, Row};
+
+use super::{fault::CallError, slot::Statement};
+use crate::store::{Purged, SWEEP_EVERY, sweep::POSTPONE_AT_LEAST};
+
+pub(super) struct Purge {
+    pub(super) now_us: Option<i64>,
+    pub(super) limit: u32,
+    /// Chance, so that replicas do not all reach for the same bucket.
+    pub(super) start_at: usize,
+}
+
+/// A bucket, and the time that says it is ours.
+struct Taken {
+    bucket: i16,
+    sweep_at_us: i64,
+}
+
+/// Records to deal with, in the order of the primary key.
+#[derive(Default)]
+struct Rows {
+    namespaces: Vec<String>,
+    keys: Vec<String>,
+    fences: Vec<i64>,
+}
+
+impl Statement for Purge {
+    type Answer = Purged;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<Purged, CallError> {
+        let Some(taken) = self.take_bucket(connection).await? else {
+            return Ok(Purged::default());
+        };
+        let (expired, live) = self.due(connection, taken.bucket).await?;
+        let looked_at = expired.keys.len() + live.keys.len();
+        let purged = Purged {
+            deleted: self.delete(connection, taken.bucket, &expired).await?,
+            postponed: self.postpone(connection, taken.bucket, &live).await?,
+            more: looked_at >= self.limit as usize,
+            swept: true,
+        };
+        if purged.more {
+            self.move_bucket(connection, &taken, 0).await?;
+        }
+        Ok(purged)
+    }
+}
+
+impl Purge {
+    async fn take_bucket(&self, connection: &mut PgConnection) -> Result<Option<Taken>, CallError> {
+        let mut due: Vec<Taken> = sqlx::query(include_str!("sql/buckets_due.sql"))
+            .bind(self.now_us)
+            .bind(SWEEP_EVERY.as_micros())
+            .fetch_all(&mut *connection)
+            .await?
+            .iter()
+            .map(|row| {
+                Ok(Taken {
+                    bucket: row.try_get(0)?,
+                    sweep_at_us: row.try_get(1)?,
+                })
+            })
+            .collect::<Result<_, sqlx::Error>>()?;
+        if !due.is_empty() {
+            let start = self.start_at % due.len();
+            due.rotate_left(start);
+        }
+        for bucket in due {
+            let every = SWEEP_EVERY.as_micros();
+            if let Some(sweep_at_us) = self.move_bucket(connection, &bucket, every).await? {
+                return Ok(Some(Taken {
+                    sweep_at_us,
+                    ..bucket
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Moves a bucket's time to `by_us` from now, unless somebody else has moved it.
+    async fn move_bucket(
+        &self,
+        connection: &mut PgConnection,
+        taken: &Taken,
+        by_us: i64,
+    ) -> Result<Option<i64>, CallError> {
+        let rows = sqlx::query(include_str!("sql/take_bucket.sql"))
+            .bind(self.now_us)
+            .bind(taken.bucket)
+            .bind(taken.sweep_at_us)
+            .bind(by_us)
+            .fetch_all(connection)
+            .await?;
+        Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// What is past its retention, and what is not.
+    async fn due(
+        &self,
+        connection: &mut PgConnection,
+        bucket: i16,
+    ) -> Result<(Rows, Rows), CallError> {
+        let mut due: Vec<(String, String, i64, bool)> = sqlx::query_as(include_str!("sql/due.sql"))
+            .bind(self.now_us)
+            .bind(bucket)
+            .bind(i64::from(self.limit))
+            .fetch_all(connection)
+            .await?;
+        // The order in which lanes take their locks.
+        due.sort_unstable();
+        let (mut gone, mut live) = (Rows::default(), Rows::default());
+        for (namespace, key, fence, expired) in due {
+            let rows = if expired { &mut gone } else { &mut live };
+            rows.namespaces.push(namespace);
+            rows.keys.push(key);
+            rows.fences.push(fence);
+        }
+        Ok((gone, live))
+    }
+
+    async fn delete(
+        &self,
+        connection: &mut PgConnection,
+        bucket: i16,
+        rows: &Rows,
+    ) -> Result<u64, CallError> {
+        let Some(greatest) = rows.fences.iter().max() else {
+            return Ok(0);
+        };
+        sqlx::query(include_str!("sql/raise_fence_floor.sql"))
+            .bind(greatest)
+            .execute(&mut *connection)
+            .await?;
+        let done = sqlx::query(include_str!("sql/delete_expired.sql"))
+            .bind(self.now_us)
+            .bind(bucket)
+            .bind(&rows.namespaces)
+            .bind(&rows.keys)
+            .bind(&rows.fences)
+            .execute(connection)
+            .await?;
+        Ok(done.rows_affected())
+    }
+
+    async fn postpone(
+        &self,
+        connection: &mut PgConnection,
+        bucket: i16,
+        rows: &Rows,
+    ) -> Result<u64, CallError> {
+        if rows.keys.is_empty() {
+            return Ok(0);
+        }
+        let done = sqlx::query(include_str!("sql/postpone.sql"))
+            .bind(self.now_us)
+            .bind(bucket)
+            .bind(&rows.namespaces)
+            .bind(&rows.keys)
+            .bind(POSTPONE_AT_LEAST.as_micros())
+            .execute(connection)
+            .await?;
+        Ok(done.rows_affected())
+    }
+}

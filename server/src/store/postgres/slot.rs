@@ -1,0 +1,133 @@
+//! A place for one connection: made when it is first needed, and again after it was lost.
+
+use std::time::Duration;
+
+use sqlx::{Connection, PgConnection};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
+
+use super::{
+    connect::{Connector, STATEMENT_TIMEOUT, Session, hang_up},
+    fault::{CallError, Verdict, judge},
+};
+use crate::store::StoreError;
+
+/// The server ends a statement after [`STATEMENT_TIMEOUT`]; one that has not even said so by now is
+/// gone, or the network is.
+const CALL_TIMEOUT: Duration = STATEMENT_TIMEOUT.saturating_add(Duration::from_secs(5));
+
+/// After so much silence a connection is tried before a statement is trusted to it: one that a
+/// restart or a firewall has ended meanwhile would leave a write's outcome unknown for nothing.
+const TRY_AFTER: Duration = Duration::from_secs(10);
+
+/// How often a statement that was rolled back because somebody was in the way is run again.
+const RETRIES: u32 = 5;
+
+/// One call on a connection.
+pub(super) trait Statement: Sync {
+    /// What it answers.
+    type Answer: Send;
+
+    /// Runs it. Everything it writes is one commit, which the server has confirmed when this
+    /// returns `Ok`: so `fetch_all` and `execute`, which read up to the end of the answer.
+    fn run(
+        &self,
+        connection: &mut PgConnection,
+    ) -> impl Future<Output = Result<Self::Answer, CallError>> + Send;
+}
+
+/// A place for one connection. Calls on it come one after another.
+#[derive(Debug)]
+pub(super) struct Slot {
+    session: Session,
+    connection: Mutex<Option<(PgConnection, Instant)>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("no answer from the database within {CALL_TIMEOUT:?}")]
+struct NoAnswer;
+
+impl Slot {
+    pub(super) fn new(session: Session) -> Self {
+        Self {
+            session,
+            connection: Mutex::new(None),
+        }
+    }
+
+    /// Puts a connection in that was made elsewhere, for the same kind of session.
+    pub(super) fn with(session: Session, connection: PgConnection) -> Self {
+        Self {
+            session,
+            connection: Mutex::new(Some((connection, Instant::now()))),
+        }
+    }
+
+    pub(super) async fn call<S: Statement>(
+        &self,
+        connector: &Connector,
+        statement: &S,
+    ) -> Result<S::Answer, StoreError> {
+        let mut slot = self.connection.lock().await;
+        let mut retries = 0;
+        loop {
+            // Taken out while in use: if this future is dropped after all, so is the connection,
+            // instead of being used again in the middle of an answer.
+            let mut connection = match slot.take() {
+                Some((connection, last_used)) => {
+                    self.tried(connector, connection, last_used).await?
+                }
+                None => connector.connect(self.session).await?,
+            };
+            let error = match timeout(CALL_TIMEOUT, statement.run(&mut connection)).await {
+                Ok(Ok(answer)) => {
+                    *slot = Some((connection, Instant::now()));
+                    return Ok(answer);
+                }
+                Ok(Err(CallError::Store(error))) => {
+                    *slot = Some((connection, Instant::now()));
+                    return Err(error);
+                }
+                Ok(Err(CallError::Sql(error))) => error,
+                Err(_) => return Err(StoreError::unavailable(NoAnswer)),
+            };
+            let verdict = judge(&error);
+            if verdict != Verdict::Disconnected {
+                *slot = Some((connection, Instant::now()));
+            }
+            match verdict {
+                Verdict::Rejected => return Err(StoreError::rejected(error)),
+                Verdict::Again if retries < RETRIES => {
+                    retries += 1;
+                    tracing::debug!(%error, retries, "the database rolled a statement back; running it again");
+                    tokio::time::sleep(Duration::from_millis(5) * 2u32.pow(retries)).await;
+                }
+                _ => return Err(StoreError::unavailable(error)),
+            }
+        }
+    }
+
+    async fn tried(
+        &self,
+        connector: &Connector,
+        mut connection: PgConnection,
+        last_used: Instant,
+    ) -> Result<PgConnection, StoreError> {
+        if last_used.elapsed() < TRY_AFTER {
+            return Ok(connection);
+        }
+        match timeout(Duration::from_secs(1), connection.ping()).await {
+            Ok(Ok(())) => Ok(connection),
+            _ => connector.connect(self.session).await,
+        }
+    }
+
+    /// Ends the connection after the call under way.
+    pub(super) async fn close(&self) {
+        if let Some((connection, _)) = self.connection.lock().await.take() {
+            hang_up(connection).await;
+        }
+    }
+}

@@ -1,0 +1,3 @@
+-- Remembers the greatest fence that is about to be purged.
+-- Guard: the floor only rises. It is raised and committed before the rows go.
+UPDATE fence_floor SET fence = $1 WHERE id = 1 AND fence < $1

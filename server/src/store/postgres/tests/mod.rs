@@ -1,0 +1,73 @@
+//! Postgres, tried for real.
+
+mod faults;
+mod plans;
+mod rules;
+mod schema;
+mod speed;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use semel_test_postgres::Cluster;
+
+use super::*;
+use crate::store::{
+    ManualClock,
+    testing::{self, START},
+};
+
+/// A database of its own on a server, and a store on it.
+struct Fresh {
+    cluster: &'static Cluster,
+    database: String,
+    clock: ManualClock,
+    store: PostgresStore,
+}
+
+/// Makes an empty database on the shared server.
+fn empty_database() -> (&'static Cluster, String) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let cluster = Cluster::shared().expect("a Postgres to test on");
+    let name = format!("store_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    cluster.create_database(&name).unwrap();
+    (cluster, name)
+}
+
+impl Fresh {
+    async fn open() -> Self {
+        let (cluster, database) = empty_database();
+        let clock = ManualClock::at(START);
+        let options = PostgresOptions {
+            migrate: true,
+            clock: Clock::Manual(clock.clone()),
+            ..PostgresOptions::new(cluster.url(&database))
+        };
+        let store = PostgresStore::open(&options).await.unwrap();
+        Self {
+            cluster,
+            database,
+            clock,
+            store,
+        }
+    }
+
+    /// Another server on the same database.
+    async fn another(&self, clock: Clock) -> PostgresStore {
+        let options = PostgresOptions {
+            clock,
+            ..PostgresOptions::new(self.cluster.url(&self.database))
+        };
+        PostgresStore::open(&options).await.unwrap()
+    }
+
+    /// A connection with the settings of a session.
+    async fn connection(&self, session: Session) -> sqlx::PgConnection {
+        self.store.connector.open(session).await.unwrap()
+    }
+
+    /// One value, as the superuser sees it.
+    fn ask(&self, sql: &str) -> String {
+        let rows = self.cluster.query(&self.database, sql).unwrap();
+        rows[0][0].clone().unwrap_or_default()
+    }
+}
