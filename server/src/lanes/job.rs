@@ -1,0 +1,90 @@
+//! One command on its way through a lane.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::key::{
+    KeyId,
+    transition::{Command, Failure, Refusal, Reply},
+};
+
+/// Payloads up to this many bytes are not counted one by one.
+pub(super) const SMALL_PAYLOAD: usize = 4 * 1024;
+
+/// A large payload's share of the bytes under way; given back when the job ends.
+pub(super) type Payload = Option<OwnedSemaphorePermit>;
+
+/// Why a command was not answered by the rules, or was refused by them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LaneError {
+    /// The rules refused it; nothing changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Too much is queued already; nothing changed.
+    #[error("too many commands are queued")]
+    QueueFull,
+    /// The server is stopping; nothing changed.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// The store failed; the command may have been applied.
+    #[error("the store is unavailable: {0}")]
+    StoreUnavailable(Arc<str>),
+    /// The store refused this one command; nothing changed. A bug of ours.
+    #[error("the store refused the command: {0}")]
+    StoreRejected(Arc<str>),
+    /// Others changed the key again and again; nothing changed.
+    #[error("the key is changed too often by others")]
+    Contention,
+}
+
+#[derive(Debug)]
+pub(super) struct Job {
+    pub id: KeyId,
+    pub command: Command,
+    /// How often it was decided in vain.
+    pub tries: u32,
+    answer: oneshot::Sender<Result<Reply, LaneError>>,
+    _payload: Payload,
+}
+
+impl Job {
+    pub fn new(
+        id: KeyId,
+        command: Command,
+        answer: oneshot::Sender<Result<Reply, LaneError>>,
+        payload: Payload,
+    ) -> Self {
+        Self {
+            id,
+            command,
+            tries: 0,
+            answer,
+            _payload: payload,
+        }
+    }
+
+    /// Whether it may be dropped: nobody waits for it, and it is not a holder's.
+    pub fn is_abandoned(&self) -> bool {
+        self.answer.is_closed() && !self.command.is_of_a_holder()
+    }
+
+    pub fn answer(self, answer: Result<Reply, LaneError>) {
+        // The caller may be gone; what was decided stands all the same.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// Bytes of the parts of a command that can be large.
+pub(super) fn payload_len(command: &Command) -> usize {
+    match command {
+        Command::Claim(claim) => claim.delivery.as_ref().map_or(0, bytes::Bytes::len),
+        Command::Complete(complete) => complete.result.len(),
+        Command::Fail(fail) => match &fail.failure {
+            Failure::Terminal { result } => result.len(),
+            Failure::Retryable { .. } | Failure::Unknown => 0,
+        },
+        Command::Checkpoint { checkpoint, .. } => checkpoint.len(),
+        Command::Extend(_) | Command::Lookup => 0,
+    }
+}

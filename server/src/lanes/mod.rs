@@ -1,0 +1,182 @@
+//! Group commit: commands queue by key hash, one worker per lane carries them to the store.
+//!
+//! # Natural batching
+//! A worker takes whatever queued while the last commit was under way; there is no timer, so an
+//! idle server answers at once and a busy one commits hundreds of commands together. The same key
+//! always goes to the same lane, so on one server it never races itself.
+//!
+//! # What happens to a command
+//! - **Queue full**: a Claim or Lookup is refused with [`LaneError::QueueFull`] at once. A holder's
+//!   command (Complete, Fail, Extend, Checkpoint) has a queue of its own, is served first, and waits
+//!   for room until its deadline: shedding one would make a duplicate.
+//! - **Caller gone**: a Claim or Lookup whose caller left before its turn is dropped. A holder's
+//!   command that was accepted is always carried out.
+//! - **Store failed**: every command of that store call answers [`LaneError::StoreUnavailable`];
+//!   nobody knows whether it was applied, and sending it again finds out. A batch that the store
+//!   refused and rolled back is sent again one by one, so a poisonous command fails alone.
+//! - **Lost swap**: another server changed the key in between. Loaded and decided again, up to
+//!   [`round::MOST_TRIES`] times, then [`LaneError::Contention`].
+//! - **Shutdown**: queues close, what they hold is carried out, then the workers end.
+
+mod job;
+mod round;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod wait;
+mod waiters;
+mod worker;
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use job::Job;
+pub use job::LaneError;
+pub use settings::LaneSettings;
+pub use wait::Wait;
+use waiters::Waiters;
+use worker::Worker;
+
+use crate::{
+    key::{
+        KeyId,
+        transition::{Command, Reply},
+    },
+    policies::Policies,
+    store::SharedStore,
+};
+
+/// The way to the store for everything that concerns one key.
+#[derive(Debug)]
+pub struct Lanes {
+    queues: Vec<Queues>,
+    waiters: Arc<Waiters>,
+    /// Bytes of large payloads that may be under way at once.
+    payload_bytes: Arc<Semaphore>,
+    payload_limit: usize,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    broken: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Queues {
+    holders: mpsc::Sender<Job>,
+    callers: mpsc::Sender<Job>,
+}
+
+impl Lanes {
+    /// Starts one worker for each lane of the store.
+    pub fn start(store: &SharedStore, policies: &Arc<Policies>, settings: &LaneSettings) -> Self {
+        let waiters = Arc::new(Waiters::new(settings.waiters));
+        let tasks = TaskTracker::new();
+        let closing = CancellationToken::new();
+        let broken = CancellationToken::new();
+        let queues = (0..store.lanes())
+            .map(|lane| {
+                let (holders, holders_in) = mpsc::channel(settings.queue);
+                let (callers, callers_in) = mpsc::channel(settings.queue);
+                let worker = Worker::new(
+                    lane,
+                    store.clone(),
+                    policies.clone(),
+                    waiters.clone(),
+                    settings.batch,
+                );
+                // Set when the worker ends in any way but its own: a panic must not leave a lane
+                // that takes commands and never answers them.
+                let alarm = broken.clone().drop_guard();
+                let closing = closing.clone();
+                tasks.spawn(async move {
+                    worker.run(holders_in, callers_in, closing).await;
+                    alarm.disarm();
+                });
+                Queues { holders, callers }
+            })
+            .collect();
+        tasks.close();
+        Self {
+            queues,
+            waiters,
+            payload_bytes: Arc::new(Semaphore::new(settings.payload_bytes)),
+            payload_limit: settings.payload_bytes,
+            tasks,
+            closing,
+            broken,
+        }
+    }
+
+    /// Carries out one command.
+    ///
+    /// Dropping the future does not undo a command that was accepted.
+    ///
+    /// # Errors
+    /// See the module's documentation; [`LaneError::Refused`] is the rules' own answer.
+    pub async fn call(&self, id: KeyId, command: Command) -> Result<Reply, LaneError> {
+        let queues = &self.queues[(id.hash() % self.queues.len() as u64) as usize];
+        let (answer, answered) = oneshot::channel();
+        let of_holder = command.is_of_a_holder();
+        let payload = self.reserve(&command).await?;
+        let job = Job::new(id, command, answer, payload);
+        if of_holder {
+            queues
+                .holders
+                .send(job)
+                .await
+                .map_err(|_| LaneError::ShuttingDown)?;
+        } else {
+            queues.callers.try_send(job).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => LaneError::QueueFull,
+                mpsc::error::TrySendError::Closed(_) => LaneError::ShuttingDown,
+            })?;
+        }
+        // The worker answers every job it took, so a missing answer is a worker that panicked.
+        answered.await.unwrap_or_else(|_| {
+            Err(LaneError::StoreUnavailable(
+                "the lane ended before it answered".into(),
+            ))
+        })
+    }
+
+    /// Small payloads are bounded by the number of places in the queues; only large ones are
+    /// counted in bytes.
+    async fn reserve(&self, command: &Command) -> Result<job::Payload, LaneError> {
+        let len = job::payload_len(command);
+        if len <= job::SMALL_PAYLOAD {
+            return Ok(None);
+        }
+        let permits = len.min(self.payload_limit) as u32;
+        let bytes = self.payload_bytes.clone();
+        if command.is_of_a_holder() {
+            bytes
+                .acquire_many_owned(permits)
+                .await
+                .map(Some)
+                .map_err(|_| LaneError::ShuttingDown)
+        } else {
+            bytes
+                .try_acquire_many_owned(permits)
+                .map(Some)
+                .map_err(|_| LaneError::QueueFull)
+        }
+    }
+
+    /// Ends when a worker has died of a bug; the server has to stop then.
+    pub async fn broken(&self) {
+        self.broken.cancelled().await;
+    }
+
+    /// Lets every waiting Claim answer with what stands.
+    pub fn release_waiters(&self) {
+        self.waiters.release_all();
+    }
+
+    /// Takes no more commands, carries out those that were accepted, and ends the workers.
+    pub async fn close(&self) {
+        self.release_waiters();
+        self.closing.cancel();
+        self.tasks.wait().await;
+    }
+}

@@ -1,0 +1,389 @@
+//! One round of a lane: at most one insert, one blind completion, one load and one swap, each a
+//! store call of its own and each for many keys.
+//!
+//! Commands on one key are decided in the order they came. All that only look are answered from
+//! the record that the round has in hand, so a thousand duplicates of one key cost one load; a
+//! second change to a key is left for the next round.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    pin::Pin,
+    sync::Arc,
+};
+
+use super::{
+    job::{Job, LaneError},
+    worker::Worker,
+};
+use crate::{
+    key::{
+        KeyId, NewRecord, Policy, Record, State, Timestamp,
+        transition::{ClaimGrant, ClaimReply, Command, Decision, Reply, Standing, decide},
+    },
+    store::{Completion, Inserted, Loaded, Store, StoreError, Swap},
+};
+
+/// How often one command may find that others changed its key meanwhile.
+pub(super) const MOST_TRIES: u32 = 16;
+
+pub(super) struct Round<'w> {
+    worker: &'w Worker,
+    groups: Vec<Group>,
+}
+
+/// The commands on one key, in the order they came.
+struct Group {
+    id: KeyId,
+    jobs: VecDeque<Job>,
+    known: Known,
+}
+
+/// What the round knows of a key.
+enum Known {
+    Nothing,
+    /// Read or written in this round, at this time by the store's clock.
+    At(Timestamp, Option<Standing>),
+}
+
+type StoreFuture<'a, R> = Pin<Box<dyn Future<Output = Result<Vec<R>, StoreError>> + Send + 'a>>;
+
+impl<'w> Round<'w> {
+    pub fn new(worker: &'w Worker, jobs: Vec<Job>) -> Self {
+        let mut groups: Vec<Group> = Vec::with_capacity(jobs.len());
+        let mut places = HashMap::with_capacity(jobs.len());
+        for job in jobs {
+            let place = *places.entry(job.id.clone()).or_insert_with(|| {
+                groups.push(Group {
+                    id: job.id.clone(),
+                    jobs: VecDeque::with_capacity(1),
+                    known: Known::Nothing,
+                });
+                groups.len() - 1
+            });
+            groups[place].jobs.push_back(job);
+        }
+        Self { worker, groups }
+    }
+
+    /// Runs the round, and gives back the commands that have to go into the next one.
+    pub async fn run(mut self) -> Vec<Job> {
+        self.insert_claims().await;
+        self.complete_blindly().await;
+        self.load_others().await;
+        self.swap().await;
+        self.groups
+            .into_iter()
+            .flat_map(|group| group.jobs)
+            .collect()
+    }
+
+    /// A first Claim is a blind insert.
+    async fn insert_claims(&mut self) {
+        let mut places = Vec::new();
+        let mut records = Vec::new();
+        for (place, group) in self.groups.iter().enumerate() {
+            if let Some(Command::Claim(claim)) = group.head() {
+                places.push(place);
+                records.push((claim.new_record(&group.id), claim.policy.clone()));
+            }
+        }
+        let batch: Vec<&NewRecord> = records.iter().map(|(record, _)| record).collect();
+        let results: Vec<Result<Option<Inserted>, LaneError>> = self
+            .in_one_or_singly(&batch, |store, lane, batch| {
+                store.insert_if_absent(lane, batch)
+            })
+            .await;
+        for ((place, result), (new, policy)) in places.into_iter().zip(results).zip(records) {
+            let group = &mut self.groups[place];
+            match result {
+                Ok(Some(Inserted { fence, now })) => {
+                    let record = new.inserted(fence, now);
+                    let grant = ClaimGrant::of(&record, now);
+                    group.known = Known::At(now, Some(Standing { record, policy }));
+                    group.answer_head(Ok(Reply::Claim(ClaimReply::Claimed(grant))));
+                }
+                Ok(None) => {}
+                Err(error) => group.answer_head(Err(error)),
+            }
+        }
+    }
+
+    /// A Complete by the holder is a blind compare-and-swap.
+    async fn complete_blindly(&mut self) {
+        let mut places = Vec::new();
+        let mut batch = Vec::new();
+        for (place, group) in self.groups.iter().enumerate() {
+            let Some(Command::Complete(complete)) = group.head() else {
+                continue;
+            };
+            // A policy not known here, or a result over its limit, is for the rules to judge.
+            let Some(policy) = self.worker.policies.by_id(complete.token.policy_id) else {
+                continue;
+            };
+            if !matches!(group.known, Known::Nothing)
+                || policy.check_result(complete.result.len()).is_err()
+            {
+                continue;
+            }
+            places.push(place);
+            batch.push(Completion {
+                id: &group.id,
+                token: &complete.token,
+                result: &complete.result,
+                retention: policy.retention(),
+            });
+        }
+        let results = self
+            .in_one_or_singly(&batch, |store, lane, batch| {
+                store.complete_if_held(lane, batch)
+            })
+            .await;
+        for (place, result) in places.into_iter().zip(results) {
+            let group = &mut self.groups[place];
+            match result {
+                Ok(Some(completed_at)) => {
+                    self.worker.waiters.wake(&group.id);
+                    group.answer_head(Ok(Reply::Complete {
+                        repeat: false,
+                        completed_at,
+                    }));
+                }
+                Ok(None) => {}
+                Err(error) => group.answer_head(Err(error)),
+            }
+        }
+    }
+
+    async fn load_others(&mut self) {
+        let mut places = Vec::new();
+        let mut batch = Vec::new();
+        for (place, group) in self.groups.iter().enumerate() {
+            if group.head().is_some() && matches!(group.known, Known::Nothing) {
+                places.push(place);
+                batch.push(&group.id);
+            }
+        }
+        let mut policies_renewed = false;
+        let results = self
+            .in_one_or_singly(&batch, |store, lane, batch| {
+                Box::pin(async move {
+                    let Loaded { now, records } = store.load(lane, batch).await?;
+                    Ok(records.into_iter().map(|record| (now, record)).collect())
+                })
+            })
+            .await;
+        for (place, result) in places.into_iter().zip(results) {
+            let known = match result {
+                Ok((now, None)) => Ok(Known::At(now, None)),
+                Ok((now, Some(record))) => self
+                    .policy_of(&record, &mut policies_renewed)
+                    .await
+                    .map(|policy| Known::At(now, Some(Standing { record, policy }))),
+                Err(error) => Err(error),
+            };
+            let group = &mut self.groups[place];
+            match known {
+                Ok(known) => group.known = known,
+                Err(error) => group.answer_head(Err(error)),
+            }
+        }
+    }
+
+    /// Answers what needs no change, and swaps in the first change of each key.
+    async fn swap(&mut self) {
+        let mut changes = Vec::new();
+        for (place, group) in self.groups.iter_mut().enumerate() {
+            if let Some((record, reply)) = group.answer_until_change() {
+                changes.push((place, record, reply));
+            }
+        }
+        let batch: Vec<Swap<'_>> = changes
+            .iter()
+            .filter_map(|(place, record, _)| self.groups[*place].swap_to(record))
+            .collect();
+        debug_assert_eq!(
+            batch.len(),
+            changes.len(),
+            "a change replaces what was looked at"
+        );
+        let results = self
+            .in_one_or_singly(&batch, |store, lane, batch| {
+                store.compare_and_swap(lane, batch)
+            })
+            .await;
+        for ((place, record, reply), result) in changes.into_iter().zip(results) {
+            let group = &mut self.groups[place];
+            match result {
+                Ok(true) => {
+                    if !matches!(record.state, State::InProgress { .. }) {
+                        self.worker.waiters.wake(&group.id);
+                    }
+                    group.replaced(*record, &reply);
+                    group.answer_head(Ok(reply));
+                    // Duplicates behind it see what now stands; a further change is decided again
+                    // in the next round.
+                    let _ = group.answer_until_change();
+                }
+                Ok(false) => group.lost_swap(),
+                Err(error) => group.answer_head(Err(error)),
+            }
+        }
+    }
+
+    /// The policy that a loaded record names. One that another server stored is read once.
+    async fn policy_of(
+        &self,
+        record: &Record,
+        renewed: &mut bool,
+    ) -> Result<Arc<Policy>, LaneError> {
+        let Worker {
+            policies, store, ..
+        } = self.worker;
+        if let Some(policy) = policies.by_id(record.policy_id) {
+            return Ok(policy);
+        }
+        let unavailable = |problem: String| LaneError::StoreUnavailable(problem.into());
+        if !*renewed {
+            *renewed = true;
+            policies
+                .renew(store)
+                .await
+                .map_err(|error| unavailable(error.to_string()))?;
+        }
+        policies.by_id(record.policy_id).ok_or_else(|| {
+            let id = record.policy_id.as_i64();
+            tracing::error!(
+                policy = id,
+                "a record names a policy that the store does not have"
+            );
+            unavailable(format!("policy {id} of the record is not in the store"))
+        })
+    }
+
+    /// One store call for all items; one for each if the store refused them together.
+    async fn in_one_or_singly<T: Sync, R>(
+        &self,
+        items: &[T],
+        call: for<'a> fn(&'a dyn Store, usize, &'a [T]) -> StoreFuture<'a, R>,
+    ) -> Vec<Result<R, LaneError>> {
+        if items.is_empty() {
+            return Vec::new();
+        }
+        let (store, lane) = (self.worker.store.as_ref(), self.worker.lane);
+        match call(store, lane, items).await {
+            Ok(results) => {
+                assert_eq!(results.len(), items.len(), "a store answers every item");
+                results.into_iter().map(Ok).collect()
+            }
+            Err(StoreError::Rejected(_)) if items.len() > 1 => {
+                let mut results = Vec::with_capacity(items.len());
+                for item in items.chunks(1) {
+                    let one = call(store, lane, item).await;
+                    results.push(one.map_err(failure).and_then(|mut results| {
+                        results
+                            .pop()
+                            .ok_or_else(|| LaneError::StoreRejected("no answer".into()))
+                    }));
+                }
+                results
+            }
+            Err(error) => {
+                tracing::warn!(lane, items = items.len(), %error, "a store call failed");
+                let failure = failure(error);
+                items.iter().map(|_| Err(failure.clone())).collect()
+            }
+        }
+    }
+}
+
+fn failure(error: StoreError) -> LaneError {
+    match error {
+        StoreError::Unavailable(cause) => LaneError::StoreUnavailable(cause.to_string().into()),
+        StoreError::Rejected(cause) => LaneError::StoreRejected(cause.to_string().into()),
+    }
+}
+
+impl Group {
+    fn head(&self) -> Option<&Command> {
+        self.jobs.front().map(|job| &job.command)
+    }
+
+    fn answer_head(&mut self, answer: Result<Reply, LaneError>) {
+        if let Some(job) = self.jobs.pop_front() {
+            job.answer(answer);
+        }
+    }
+
+    /// Answers commands from what is known, up to the first that changes the key.
+    fn answer_until_change(&mut self) -> Option<(Box<Record>, Reply)> {
+        let Known::At(now, standing) = &self.known else {
+            return None;
+        };
+        while let Some(job) = self.jobs.front() {
+            match decide(&self.id, &job.command, standing.as_ref(), *now) {
+                Decision::Answer(answer) => {
+                    if let Some(job) = self.jobs.pop_front() {
+                        job.answer(answer.map_err(LaneError::Refused));
+                    }
+                }
+                Decision::Replace { record, reply } => return Some((record, reply)),
+                // It stood a moment ago and is gone, or was never there: the next round inserts.
+                Decision::Insert(_) => {
+                    self.retry_head();
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    fn swap_to<'a>(&'a self, record: &'a Record) -> Option<Swap<'a>> {
+        let Known::At(
+            _,
+            Some(Standing {
+                record: looked_at, ..
+            }),
+        ) = &self.known
+        else {
+            return None;
+        };
+        Some(Swap {
+            id: &self.id,
+            expected_fence: looked_at.fence,
+            expected_revision: looked_at.revision,
+            record,
+        })
+    }
+
+    /// The record that was swapped in is what the round knows now.
+    fn replaced(&mut self, record: Record, reply: &Reply) {
+        let head_policy = match (self.head(), reply) {
+            // A claim brings the namespace's policy of now.
+            (Some(Command::Claim(claim)), Reply::Claim(ClaimReply::Claimed(_))) => {
+                Some(claim.policy.clone())
+            }
+            _ => None,
+        };
+        if let Known::At(_, Some(standing)) = &mut self.known {
+            standing.record = record;
+            if let Some(policy) = head_policy {
+                standing.policy = policy;
+            }
+        }
+    }
+
+    fn lost_swap(&mut self) {
+        self.known = Known::Nothing;
+        self.retry_head();
+    }
+
+    fn retry_head(&mut self) {
+        let Some(job) = self.jobs.front_mut() else {
+            return;
+        };
+        job.tries += 1;
+        if job.tries >= MOST_TRIES {
+            self.answer_head(Err(LaneError::Contention));
+        }
+    }
+}

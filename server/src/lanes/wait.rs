@@ -1,0 +1,78 @@
+//! A Claim that holds its answer back while the key is in progress.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{LaneError, Lanes};
+use crate::key::{
+    KeyId,
+    transition::{Claim, ClaimReply, Command, Outcome, Reply},
+};
+
+/// The first look after a settlement that may have come in through another server, and the longest
+/// time between two looks.
+const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
+
+/// How long a Claim may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Wait {
+    /// When it answers with what stands.
+    pub until: Instant,
+}
+
+impl Lanes {
+    /// Claims, and holds the answer back until `wait` ends while the key is in progress.
+    ///
+    /// A settlement through this server wakes it at once; one through another server is seen at
+    /// the next look, 20 ms after the first and up to 200 ms apart later. Every look is the same
+    /// Claim again, with its attempt id: when the key was released, exactly one of the waiting
+    /// claims gets it. Where all places to wait are taken, it does not wait.
+    ///
+    /// # Errors
+    /// As [`Lanes::call`]; a wait that ends early is no error.
+    pub async fn claim(
+        &self,
+        id: KeyId,
+        claim: Claim,
+        wait: Option<Wait>,
+    ) -> Result<ClaimReply, LaneError> {
+        let place = wait.and_then(|wait| Some((wait, self.waiters.register(&id)?)));
+        let Some((wait, place)) = place else {
+            return self.claim_once(id, claim).await;
+        };
+
+        let mut pause = POLL.0;
+        loop {
+            // Registered before looking, so a settlement in between is not missed.
+            let settled = place.settled.notified();
+            let reply = self.claim_once(id.clone(), claim.clone()).await?;
+            let ClaimReply::Standing(Outcome::InProgress { lease, .. }) = &reply else {
+                return Ok(reply);
+            };
+            let now = Instant::now();
+            if now >= wait.until {
+                return Ok(reply);
+            }
+            // Look at the end of the lease too: nobody tells of a lapse.
+            let look = now + pause.min(Duration::from(*lease).max(POLL.0));
+            tokio::select! {
+                () = settled => {}
+                () = self.waiters.released() => return Ok(reply),
+                () = sleep_until(look.min(wait.until)) => {
+                    if look >= wait.until {
+                        return Ok(reply);
+                    }
+                }
+            }
+            pause = (pause * 3 / 2).min(POLL.1);
+        }
+    }
+
+    async fn claim_once(&self, id: KeyId, claim: Claim) -> Result<ClaimReply, LaneError> {
+        match self.call(id, Command::Claim(claim)).await? {
+            Reply::Claim(reply) => Ok(reply),
+            other => unreachable!("a Claim was answered with {other:?}"),
+        }
+    }
+}
