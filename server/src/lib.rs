@@ -1,5 +1,15 @@
 //! The Semel server: the rules ([`key`]), the stores that keep them ([`store`]), and what stands
 //! between them and the network.
 
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod key;
+
+pub mod lanes;
+pub mod logging;
+pub mod net;
+pub mod policies;
+pub mod purge;
+pub mod rpc;
 pub mod store;

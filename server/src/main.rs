@@ -1,2 +1,5 @@
-//! Semel.
-fn main() {}
+//! The `semel` binary.
+
+fn main() -> semel_server::cli::Exit {
+    semel_server::cli::run()
+}

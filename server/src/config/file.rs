@@ -1,0 +1,85 @@
+//! The configuration file, as written.
+
+use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+
+use toml::Table;
+
+use super::{
+    Problem,
+    section::{Section, boolean, bound, duration, table, text},
+};
+
+/// What the file says. `None` where it says nothing.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    pub listen: Option<SocketAddr>,
+    pub allow_plaintext: Option<bool>,
+    pub data_dir: Option<PathBuf>,
+    pub database_url: Option<String>,
+    pub lanes: Option<usize>,
+    pub migrate: Option<bool>,
+    pub drain: Option<Duration>,
+    pub max_calls: Option<usize>,
+    pub max_connections: Option<usize>,
+    pub max_waiters: Option<usize>,
+    pub max_queue: Option<usize>,
+    pub max_batch: Option<usize>,
+    pub purge_interval: Option<Duration>,
+    pub defaults: Table,
+    pub namespaces: Table,
+}
+
+/// Reads the file. A file that cannot be read, or is no TOML, is one problem and says nothing.
+pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> File {
+    let place = path.display().to_string();
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            problems.push(Problem {
+                place,
+                problem: format!("cannot be read: {error}"),
+            });
+            return File::default();
+        }
+    };
+    match text.parse::<Table>() {
+        Ok(table) => from_table(table, problems),
+        Err(error) => {
+            problems.push(Problem {
+                place,
+                problem: format!("is not TOML: {error}"),
+            });
+            File::default()
+        }
+    }
+}
+
+fn from_table(root: Table, problems: &mut Vec<Problem>) -> File {
+    let mut section = Section::new("", root, problems);
+    let file = File {
+        listen: section.take("listen", |value| parse_address(&text(value)?)),
+        allow_plaintext: section.take("allow_plaintext", boolean),
+        data_dir: section.take("data_dir", text).map(PathBuf::from),
+        database_url: section.take("database_url", text),
+        lanes: section.take("lanes", bound(64)),
+        migrate: section.take("migrate", boolean),
+        drain: section.take("drain", duration),
+        max_calls: section.take("max_calls", bound(1_000_000)),
+        max_connections: section.take("max_connections", bound(100_000)),
+        max_waiters: section.take("max_waiters", bound(1_000_000)),
+        max_queue: section.take("max_queue", bound(100_000)),
+        max_batch: section.take("max_batch", bound(4_096)),
+        purge_interval: section.take("purge_interval", duration),
+        defaults: section.take("defaults", table).unwrap_or_default(),
+        namespaces: section.take("namespaces", table).unwrap_or_default(),
+    };
+    section.finish();
+    file
+}
+
+/// An address to listen on.
+pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("must be an IP address and a port, such as 127.0.0.1:7420, is {text:?}")
+    })
+}

@@ -1,0 +1,16 @@
+//! From the socket to the service: accepting, limits, deadlines, draining.
+//!
+//! The accept loop is our own rather than tonic's, because tonic's answers a passed deadline with
+//! CANCELLED, waits for ever on a graceful shutdown, limits concurrency per connection only, and
+//! ignores `TCP_NODELAY` for listeners it is handed.
+
+mod admission;
+mod deadline;
+mod serve;
+
+pub use admission::{Admission, AdmissionLayer};
+pub use deadline::{Deadline, DeadlineLayer};
+pub use serve::{NetSettings, Server};
+
+/// What every layer passes on.
+type HttpResponse = http::Response<axum::body::Body>;

@@ -1,0 +1,179 @@
+//! The accept loop: connections in, requests to the service, and a drain that ends.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use http::Request;
+use hyper::{body::Incoming, server::conn::http2};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Service;
+
+use super::HttpResponse;
+
+/// Bounds of connections.
+#[derive(Debug, Clone)]
+pub struct NetSettings {
+    /// Most connections at once. More wait in the kernel's queue.
+    pub connections: usize,
+    /// Most calls under way on one connection.
+    pub streams_per_connection: u32,
+    /// Largest list of headers of one call, in bytes.
+    pub header_list_bytes: u32,
+    /// A silent connection is asked for a sign of life this often.
+    pub keepalive_interval: Duration,
+    /// And is closed when none has come for this long.
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for NetSettings {
+    fn default() -> Self {
+        Self {
+            connections: 1_024,
+            streams_per_connection: 1_024,
+            header_list_bytes: 16 * 1024,
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// HTTP/2 flow-control windows, in bytes: one full message of 4 MiB and a little more may be on
+/// its way on a connection, so a slow reader cannot make the server buffer without bound.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// Bytes of answers that one stream may have buffered.
+const SEND_BUFFER: usize = 1024 * 1024;
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    settings: NetSettings,
+}
+
+impl Server {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// The operating system's, such as an address in use.
+    pub async fn bind(address: SocketAddr, settings: NetSettings) -> io::Result<Self> {
+        Ok(Self {
+            listener: TcpListener::bind(address).await?,
+            settings,
+        })
+    }
+
+    /// The address that was bound; the port is the real one where port 0 was asked for.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop`, then takes no more connections and calls and waits up to `drain` for
+    /// those under way. Whether all of them ended in time.
+    pub async fn serve<S>(self, service: S, stop: CancellationToken, drain: Duration) -> bool
+    where
+        S: Service<Request<Incoming>, Response = HttpResponse, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        let connections = TaskTracker::new();
+        let abandon = CancellationToken::new();
+        let places = Arc::new(Semaphore::new(self.settings.connections));
+        loop {
+            // A place first: while none is free, nobody is accepted.
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = async {
+                    let place = places.clone().acquire_owned().await;
+                    (place, self.listener.accept().await)
+                } => accepted,
+            };
+            match accepted {
+                (Ok(place), Ok((stream, peer))) => {
+                    let connection =
+                        self.connection(stream, service.clone(), stop.clone(), abandon.clone());
+                    connections.spawn(async move {
+                        let _place = place;
+                        if let Err(error) = connection.await {
+                            tracing::debug!(%peer, %error, "a connection ended with an error");
+                        }
+                    });
+                }
+                (_, Err(error)) => {
+                    // Out of file descriptors, say: pause instead of spinning on it.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                (Err(_), _) => break,
+            }
+        }
+        drop(self.listener);
+        connections.close();
+        let drained = timeout(drain, connections.wait()).await.is_ok();
+        if !drained {
+            tracing::warn!(
+                connections = connections.len(),
+                "connections did not end within the drain time and are closed"
+            );
+            abandon.cancel();
+            connections.wait().await;
+        }
+        drained
+    }
+
+    fn connection<S>(
+        &self,
+        stream: TcpStream,
+        service: S,
+        stop: CancellationToken,
+        abandon: CancellationToken,
+    ) -> impl Future<Output = hyper::Result<()>> + Send + 'static
+    where
+        S: Service<Request<Incoming>, Response = HttpResponse, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        // Small answers must not wait for the peer's acknowledgement of the last ones.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.settings.streams_per_connection)
+            .max_header_list_size(self.settings.header_list_bytes)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .keep_alive_interval(self.settings.keepalive_interval)
+            .keep_alive_timeout(self.settings.keepalive_timeout);
+        let connection =
+            builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        async move {
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                ended = connection.as_mut() => return ended,
+                () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
+            tokio::select! {
+                ended = connection => ended,
+                () = abandon.cancelled() => Ok(()),
+            }
+        }
+    }
+}

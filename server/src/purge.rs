@@ -1,0 +1,121 @@
+//! Deletes what is past its retention, in the background.
+//!
+//! Nothing depends on it: a key past its retention is absent to every RPC, purged or not. Replicas
+//! share the work through the database alone; each pass takes a bucket that nobody has swept for
+//! a while. Small batches, one after the other, so that claims never wait behind a long delete.
+
+use std::time::{Duration, Instant};
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Histogram, Meter},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{Purged, SharedStore};
+
+/// How the purge works.
+#[derive(Debug, Clone)]
+pub struct PurgeSettings {
+    /// Rest when nothing was left to do. Zero turns the purge off.
+    pub interval: Duration,
+    /// Most records looked at in one pass.
+    pub batch: u32,
+}
+
+impl Default for PurgeSettings {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            batch: 1_000,
+        }
+    }
+}
+
+/// What the purge tells about itself.
+#[derive(Debug, Clone)]
+pub struct PurgeMetrics {
+    deleted: Counter<u64>,
+    postponed: Counter<u64>,
+    passes: Counter<u64>,
+    duration: Histogram<f64>,
+}
+
+impl PurgeMetrics {
+    /// Makes the instruments, each under its one name.
+    pub fn new(meter: &Meter) -> Self {
+        Self {
+            deleted: meter
+                .u64_counter("semel.purge.deleted")
+                .with_unit("{record}")
+                .with_description("Records deleted because their retention has passed")
+                .build(),
+            postponed: meter
+                .u64_counter("semel.purge.postponed")
+                .with_unit("{record}")
+                .with_description("Records looked at too early and left for later")
+                .build(),
+            passes: meter
+                .u64_counter("semel.purge.passes")
+                .with_unit("{pass}")
+                .with_description("Passes of the purge, by how they ended")
+                .build(),
+            duration: meter
+                .f64_histogram("semel.purge.duration")
+                .with_unit("s")
+                .with_description("Time of one pass of the purge")
+                .build(),
+        }
+    }
+
+    fn record(&self, purged: Option<&Purged>, took: Duration) {
+        let ended = if purged.is_some() { "ok" } else { "error" };
+        self.passes.add(1, &[KeyValue::new("outcome", ended)]);
+        self.duration.record(took.as_secs_f64(), &[]);
+        if let Some(purged) = purged {
+            self.deleted.add(purged.deleted, &[]);
+            self.postponed.add(purged.postponed, &[]);
+        }
+    }
+}
+
+/// Purges until `stop`.
+pub async fn run(
+    store: SharedStore,
+    settings: PurgeSettings,
+    metrics: PurgeMetrics,
+    stop: CancellationToken,
+) {
+    if settings.interval.is_zero() {
+        return;
+    }
+    while !stop.is_cancelled() {
+        let started = Instant::now();
+        let purged = store.purge(settings.batch).await;
+        metrics.record(purged.as_ref().ok(), started.elapsed());
+        let rest = match &purged {
+            // The next bucket at once; a rest when all have been swept lately.
+            Ok(purged) if purged.swept => Duration::ZERO,
+            Ok(_) => settings.interval,
+            Err(error) => {
+                tracing::warn!(%error, "a pass of the purge failed; it goes on after a rest");
+                settings.interval.max(Duration::from_secs(1))
+            }
+        };
+        if let Ok(purged) = &purged
+            && purged.deleted > 0
+        {
+            tracing::debug!(
+                deleted = purged.deleted,
+                postponed = purged.postponed,
+                "purged"
+            );
+        }
+        // Jitter keeps replicas from coming for the same bucket at the same time.
+        let rest = rest.mul_f64(0.75 + 0.5 * rand::random::<f64>());
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(rest) => {}
+        }
+    }
+}

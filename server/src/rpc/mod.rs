@@ -1,0 +1,10 @@
+//! The gRPC service: wire to rules and back. The only place, with the command line, that sees
+//! protobuf types.
+
+mod reply;
+mod request;
+mod service;
+mod status;
+
+pub use service::IdempotencyRpc;
+pub use status::{deadline_exceeded, too_many_requests};

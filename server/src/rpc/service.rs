@@ -1,0 +1,151 @@
+//! `semel.v1.IdempotencyService`, one short method an RPC.
+
+use std::{sync::Arc, time::Duration};
+
+use semel_proto::v1::{self, idempotency_service_server::IdempotencyService};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::{reply, request, status};
+use crate::{
+    key::{
+        Invalid, Jitter, KeyId,
+        transition::{Command, Reply},
+    },
+    lanes::{Lanes, Wait},
+    net::Deadline,
+    policies::Policies,
+};
+
+/// A wait ends this much before the call's deadline, so that "in progress" still arrives.
+const ANSWER_MARGIN: Duration = Duration::from_millis(50);
+
+/// The service over lanes and policies.
+#[derive(Debug, Clone)]
+pub struct IdempotencyRpc {
+    lanes: Arc<Lanes>,
+    policies: Arc<Policies>,
+}
+
+impl IdempotencyRpc {
+    /// A service that carries commands to `lanes`.
+    pub fn new(lanes: Arc<Lanes>, policies: Arc<Policies>) -> Self {
+        Self { lanes, policies }
+    }
+
+    async fn call(
+        &self,
+        parsed: Result<(KeyId, Command), Invalid>,
+    ) -> Result<(KeyId, Reply), Status> {
+        let (id, command) = parsed.map_err(|invalid| status::invalid(None, &invalid))?;
+        match self.lanes.call(id.clone(), command).await {
+            Ok(reply) => Ok((id, reply)),
+            Err(error) => Err(status::of_lane(&id, &error)),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl IdempotencyService for IdempotencyRpc {
+    async fn claim(
+        &self,
+        request: Request<v1::ClaimRequest>,
+    ) -> Result<Response<v1::ClaimResponse>, Status> {
+        let now = Instant::now();
+        let deadline = request.extensions().get::<Deadline>().copied();
+        let (metadata, _, message) = request.into_parts();
+        let traceparent = metadata
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok());
+        let call = request::claim(message, traceparent, &self.policies)
+            .map_err(|invalid| status::invalid(None, &invalid))?;
+
+        let wait = call.wait.map(|wait| {
+            let answer_by = deadline.map(|deadline| {
+                let left = deadline.at().saturating_duration_since(now);
+                // A very short deadline still leaves half of itself to wait.
+                now + left.saturating_sub(ANSWER_MARGIN).max(left / 2)
+            });
+            Wait {
+                until: answer_by.map_or(now + wait, |answer_by| answer_by.min(now + wait)),
+            }
+        });
+        match self.lanes.claim(call.id.clone(), call.claim, wait).await {
+            Ok(claimed) => Ok(Response::new(reply::claim(claimed))),
+            Err(error) => Err(status::of_lane(&call.id, &error)),
+        }
+    }
+
+    async fn complete(
+        &self,
+        request: Request<v1::CompleteRequest>,
+    ) -> Result<Response<v1::CompleteResponse>, Status> {
+        match self.call(request::complete(request.into_inner())).await? {
+            (
+                _,
+                Reply::Complete {
+                    repeat,
+                    completed_at,
+                },
+            ) => Ok(Response::new(reply::complete(repeat, completed_at))),
+            (id, _) => Err(mixed_up(&id)),
+        }
+    }
+
+    async fn fail(
+        &self,
+        request: Request<v1::FailRequest>,
+    ) -> Result<Response<v1::FailResponse>, Status> {
+        let jitter = Jitter::new(rand::random());
+        match self
+            .call(request::fail(request.into_inner(), jitter))
+            .await?
+        {
+            (_, Reply::Fail { repeat, outcome }) => Ok(Response::new(reply::fail(repeat, outcome))),
+            (id, _) => Err(mixed_up(&id)),
+        }
+    }
+
+    async fn lookup(
+        &self,
+        request: Request<v1::LookupRequest>,
+    ) -> Result<Response<v1::LookupResponse>, Status> {
+        let request = request.into_inner();
+        match self.call(request::lookup(&request)).await? {
+            (id, Reply::Lookup { outcome, details }) => {
+                let response = reply::lookup(outcome, details, request.include_delivery);
+                response.map(Response::new).map_err(|error| {
+                    tracing::error!(?id, %error, "a kept delivery cannot be decoded");
+                    status::internal(&id, "the kept delivery cannot be read")
+                })
+            }
+            (id, _) => Err(mixed_up(&id)),
+        }
+    }
+
+    async fn extend(
+        &self,
+        request: Request<v1::ExtendRequest>,
+    ) -> Result<Response<v1::ExtendResponse>, Status> {
+        match self.call(request::extend(request.into_inner())).await? {
+            (_, Reply::Extend { lease, hold }) => Ok(Response::new(reply::extend(lease, hold))),
+            (id, _) => Err(mixed_up(&id)),
+        }
+    }
+
+    async fn checkpoint(
+        &self,
+        request: Request<v1::CheckpointRequest>,
+    ) -> Result<Response<v1::CheckpointResponse>, Status> {
+        match self.call(request::checkpoint(request.into_inner())).await? {
+            (_, Reply::Checkpoint) => Ok(Response::new(v1::CheckpointResponse {})),
+            (id, _) => Err(mixed_up(&id)),
+        }
+    }
+}
+
+/// The rules answered a command with another command's reply: a bug of ours.
+fn mixed_up(id: &KeyId) -> Status {
+    tracing::error!(?id, "a command was answered with another command's reply");
+    status::internal(id, "the server mixed up its answers")
+}

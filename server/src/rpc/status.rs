@@ -1,0 +1,151 @@
+//! Errors for the wire. The only place that builds a `Status`.
+
+use std::{collections::HashMap, time::Duration};
+
+use semel_proto::ERROR_DOMAIN;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{
+    key::{Fence, Invalid, KeyId, transition::Refusal},
+    lanes::LaneError,
+};
+
+/// How long to wait before a call is worth sending again when too much is queued: a queue drains
+/// in a few commits.
+const RETRY_BUSY: Duration = Duration::from_millis(50);
+/// The same when the store is away or this server stops: a fail-over or restart takes longer.
+const RETRY_AWAY: Duration = Duration::from_millis(500);
+
+/// A field that is malformed or over its limit.
+pub(super) fn invalid(id: Option<&KeyId>, invalid: &Invalid) -> Status {
+    let mut metadata = metadata(id);
+    metadata.insert("field".into(), invalid.field.into());
+    let mut details = ErrorDetails::with_error_info("INVALID_FIELD", ERROR_DOMAIN, metadata);
+    details.add_bad_request_violation(invalid.field, invalid.problem.clone());
+    Status::with_error_details(Code::InvalidArgument, invalid.to_string(), details)
+}
+
+/// Whatever a lane answers instead of a reply.
+pub(super) fn of_lane(id: &KeyId, error: &LaneError) -> Status {
+    match error {
+        LaneError::Refused(refusal) => refused(id, refusal),
+        LaneError::QueueFull => retryable(
+            Code::ResourceExhausted,
+            "QUEUE_FULL",
+            "too many commands are queued",
+            metadata(Some(id)),
+            RETRY_BUSY,
+        ),
+        LaneError::ShuttingDown => retryable(
+            Code::Unavailable,
+            "SHUTTING_DOWN",
+            "the server is shutting down; nothing was changed",
+            metadata(Some(id)),
+            RETRY_AWAY,
+        ),
+        // The cause is the operator's: it is in the log and may name hosts and statements.
+        LaneError::StoreUnavailable(_) => retryable(
+            Code::Unavailable,
+            "STORE_UNAVAILABLE",
+            "the store is unavailable; the call may have been applied, and sending it again is safe",
+            metadata(Some(id)),
+            RETRY_AWAY,
+        ),
+        LaneError::Contention => retryable(
+            Code::Unavailable,
+            "CONTENTION",
+            "the key is changed too often by others; nothing was changed by this call",
+            metadata(Some(id)),
+            RETRY_BUSY,
+        ),
+        LaneError::StoreRejected(_) => internal(id, "the store refused the command"),
+    }
+}
+
+/// A bug of ours, told without its inner cause.
+pub(super) fn internal(id: &KeyId, message: &str) -> Status {
+    let details = ErrorDetails::with_error_info("INTERNAL", ERROR_DOMAIN, metadata(Some(id)));
+    Status::with_error_details(Code::Internal, message, details)
+}
+
+/// The call's deadline passed before it was answered.
+pub fn deadline_exceeded() -> Status {
+    let details = ErrorDetails::with_error_info("DEADLINE_EXCEEDED", ERROR_DOMAIN, metadata(None));
+    let message = "the deadline passed before the answer; the call may have been applied, and \
+                   sending it again is safe";
+    Status::with_error_details(Code::DeadlineExceeded, message, details)
+}
+
+/// More calls are under way than the server takes on.
+pub fn too_many_requests() -> Status {
+    retryable(
+        Code::ResourceExhausted,
+        "TOO_MANY_REQUESTS",
+        "too many calls are under way; nothing was changed",
+        metadata(None),
+        RETRY_BUSY,
+    )
+}
+
+fn refused(id: &KeyId, refusal: &Refusal) -> Status {
+    let (code, reason) = match refusal {
+        Refusal::Invalid(field) => return invalid(Some(id), field),
+        Refusal::FingerprintMismatch { .. } => (Code::FailedPrecondition, "FINGERPRINT_MISMATCH"),
+        Refusal::EventTooOld => (Code::FailedPrecondition, "EVENT_TOO_OLD"),
+        Refusal::HoldLimitReached { .. } => (Code::FailedPrecondition, "HOLD_LIMIT_REACHED"),
+        Refusal::Superseded { .. } => (Code::Aborted, "SUPERSEDED"),
+        Refusal::LeaseLost { .. } => (Code::Aborted, "LEASE_LOST"),
+        Refusal::ResultConflict { .. } => (Code::AlreadyExists, "RESULT_CONFLICT"),
+        Refusal::AlreadySettled { .. } => (Code::AlreadyExists, "ALREADY_SETTLED"),
+        Refusal::KeyNotFound => (Code::NotFound, "KEY_NOT_FOUND"),
+    };
+    let mut metadata = metadata(Some(id));
+    let mut fence = |fence: &Fence| {
+        metadata.insert("current_fence".into(), fence.as_i64().to_string());
+    };
+    match refusal {
+        Refusal::FingerprintMismatch { current_fence }
+        | Refusal::Superseded { current_fence }
+        | Refusal::LeaseLost { current_fence }
+        | Refusal::HoldLimitReached { current_fence }
+        | Refusal::ResultConflict { current_fence }
+        | Refusal::AlreadySettled { current_fence, .. } => fence(current_fence),
+        _ => {}
+    }
+    let differs = match refusal {
+        Refusal::FingerprintMismatch { .. } => Some("fingerprint"),
+        Refusal::ResultConflict { .. } => Some("result"),
+        _ => None,
+    };
+    if let Some(part) = differs {
+        metadata.insert("differs".into(), part.into());
+    }
+    if let Refusal::AlreadySettled { as_what, .. } = refusal {
+        metadata.insert("settled_as".into(), (*as_what).into());
+    }
+    let details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata);
+    Status::with_error_details(code, refusal.to_string(), details)
+}
+
+fn retryable(
+    code: Code,
+    reason: &str,
+    message: &str,
+    metadata: HashMap<String, String>,
+    retry_after: Duration,
+) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata);
+    details.set_retry_info(Some(retry_after));
+    Status::with_error_details(code, message, details)
+}
+
+/// Namespace and key of the call. It is the caller's own key that goes back to it.
+fn metadata(id: Option<&KeyId>) -> HashMap<String, String> {
+    let mut metadata = HashMap::new();
+    if let Some(id) = id {
+        metadata.insert("namespace".into(), id.namespace().as_str().into());
+        metadata.insert("key".into(), id.key().as_str().into());
+    }
+    metadata
+}
