@@ -32,6 +32,9 @@ struct Args {
     /// How often each measure runs
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Run only the measures whose names contain this
+    #[arg(long, default_value = "")]
+    only: String,
     /// The `semel` binary [default: the one beside this program]
     #[arg(long)]
     server: Option<PathBuf>,
@@ -99,6 +102,8 @@ fn run(args: &Args) -> Outcome<()> {
         "{} callers over {} connections, {} rounds of {} s each",
         args.callers, args.connections, args.rounds, args.seconds
     );
+    let measures: Vec<_> =
+        measures.into_iter().filter(|(name, _)| name.contains(&args.only)).collect();
     let mut rates = vec![Vec::new(); measures.len()];
     for round in 0..args.rounds {
         for (rates, (name, measure)) in rates.iter_mut().zip(&measures) {
