@@ -13,7 +13,7 @@ use crate::{
     config::{Config, StoreConfig},
     key::limits,
     lanes::Lanes,
-    net::{Admission, AdmissionLayer, DeadlineLayer, Server},
+    net::{Admission, AdmissionLayer, DeadlineLayer, MalformedLayer, Server},
     policies::{Policies, PolicyError},
     purge::{self, PurgeMetrics},
     rpc::IdempotencyRpc,
@@ -24,6 +24,8 @@ use crate::{
     },
 };
 
+/// What the health service tells of. The empty name is the server as a whole.
+const HEALTH_NAMES: [&str; 2] = ["", "semel.v1.IdempotencyService"];
 /// How often the store is asked whether it can be written to, for the health service.
 const HEALTH_PROBE: Duration = Duration::from_secs(1);
 /// Largest request: the largest result, or a delivery, and the fields around it.
@@ -165,10 +167,14 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
     let service = ServiceBuilder::new()
         // Outermost, so that time spent waiting for admission counts.
         .layer(DeadlineLayer)
+        // Tonic's own refusals of messages it cannot read.
+        .layer(MalformedLayer)
         // One budget for all connections.
         .layer(AdmissionLayer(Admission::new(config.calls)))
         .service(routes.prepare().into_axum_router());
 
+    // Both names, before anybody can ask: the store has been opened and read a moment ago.
+    set_health(&health, true).await;
     let stop = CancellationToken::new();
     // In the background, until everything else has ended.
     let background = TaskTracker::new();
@@ -192,9 +198,9 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
                 () = lanes.broken() => true,
             };
             // Load balancers look elsewhere, waits end, connections finish what is under way.
-            set_health(&health, false).await;
-            lanes.release_waiters();
             stop.cancel();
+            end_health(&health).await;
+            lanes.release_waiters();
             let drained = serving.await.unwrap_or(false);
             // What was accepted is carried out, also for callers that are gone.
             lanes.close().await;
@@ -239,11 +245,23 @@ async fn report_health(health: HealthReporter, store: SharedStore, stop: Cancell
             }
             set_health(&health, ready).await;
             last = Some(ready);
+            // The stop may have come while this was being set.
+            if stop.is_cancelled() {
+                return end_health(&health).await;
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(HEALTH_PROBE) => {}
         }
+    }
+}
+
+/// "Not serving", for good, and the end of every watch: one that stayed open would hold up the drain.
+async fn end_health(health: &HealthReporter) {
+    set_health(health, false).await;
+    for service in HEALTH_NAMES {
+        health.clone().clear_service_status(service).await;
     }
 }
 
@@ -253,8 +271,7 @@ async fn set_health(health: &HealthReporter, ready: bool) {
     } else {
         ServingStatus::NotServing
     };
-    // The empty name is the server as a whole.
-    for service in ["", "semel.v1.IdempotencyService"] {
+    for service in HEALTH_NAMES {
         health.set_service_status(service, status).await;
     }
 }

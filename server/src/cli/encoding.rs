@@ -1,69 +1,26 @@
 //! Bytes as text: hexadecimal and base64 (RFC 4648, the standard alphabet, padded).
 
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 pub(super) fn to_hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xF]);
-    digits
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
+    hex::encode(bytes)
 }
 
 /// Reads hexadecimal digits of either case.
 pub(super) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
-    let digits: Option<Vec<u8>> = text
-        .chars()
-        .map(|digit| digit.to_digit(16).map(|digit| digit as u8))
-        .collect();
-    match digits {
-        Some(digits) if digits.len().is_multiple_of(2) => Ok(digits
-            .chunks(2)
-            .map(|pair| pair[0] << 4 | pair[1])
-            .collect()),
-        Some(_) => Err("must be an even number of hexadecimal digits".into()),
-        None => Err("must be hexadecimal digits".into()),
-    }
+    hex::decode(text).map_err(|error| match error {
+        hex::FromHexError::OddLength => "must be an even number of hexadecimal digits".into(),
+        _ => "must be hexadecimal digits".into(),
+    })
 }
 
 pub(super) fn to_base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let mut group = [0; 4];
-        group[1..=chunk.len()].copy_from_slice(chunk);
-        let bits = u32::from_be_bytes(group);
-        for place in 0..4 {
-            let sextet = bits >> (18 - 6 * place) & 0x3F;
-            let is_padding = place > chunk.len();
-            let symbol = if is_padding {
-                b'='
-            } else {
-                BASE64[sextet as usize]
-            };
-            text.push(symbol.into());
-        }
-    }
-    text
+    BASE64_STANDARD.encode(bytes)
 }
 
 /// Reads what [`to_base64`] wrote; `None` for anything else.
 pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let symbols = text.trim_end_matches('=').as_bytes();
-    if !text.len().is_multiple_of(4) || text.len() - symbols.len() > 2 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    for chunk in symbols.chunks(4) {
-        let mut bits = 0;
-        for place in 0..4 {
-            let sextet = match chunk.get(place) {
-                Some(symbol) => BASE64.iter().position(|known| known == symbol)? as u32,
-                None => 0,
-            };
-            bits = bits << 6 | sextet;
-        }
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..chunk.len()]);
-    }
-    Some(bytes)
+    BASE64_STANDARD.decode(text).ok()
 }
 
 #[cfg(test)]

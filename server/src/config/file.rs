@@ -47,11 +47,23 @@ pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> File {
         Err(error) => {
             problems.push(Problem {
                 place,
-                problem: format!("is not TOML: {error}"),
+                // Not the error itself: it quotes the line, which may hold a password.
+                problem: format!(
+                    "is not TOML: line {}: {}",
+                    line(&text, &error),
+                    error.message()
+                ),
             });
             File::default()
         }
     }
+}
+
+/// The line that a parser's error is about, from 1.
+fn line(text: &str, error: &toml::de::Error) -> usize {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.bytes().take(start);
+    before.filter(|byte| *byte == b'\n').count() + 1
 }
 
 fn from_table(root: Table, problems: &mut Vec<Problem>) -> File {

@@ -66,7 +66,8 @@ pub enum StoreConfig {
     Postgres {
         /// Its URL.
         url: String,
-        /// `lanes`: connections that write. Default 4.
+        /// `lanes`: connections that write. Default: half as many as there are processors, 1 to 8.
+        /// More suit a database that is far away; fewer make larger commits.
         lanes: usize,
     },
 }
@@ -214,6 +215,13 @@ impl Config {
     }
 }
 
+/// Measured on two processors shared with Postgres, one lane took 118 us of processor time a claim
+/// and four took 187 us: fewer lanes commit more together.
+fn default_lanes() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors / 2).clamp(1, 8)
+}
+
 /// Flags beat the file; within either, naming both places is a contradiction.
 fn store(overrides: &Overrides, file: &file::File, problems: &mut Vec<Problem>) -> StoreConfig {
     let mut both = |place: &str| {
@@ -222,7 +230,7 @@ fn store(overrides: &Overrides, file: &file::File, problems: &mut Vec<Problem>) 
             problem: "a database URL and a data directory exclude each other; name one".into(),
         });
     };
-    let lanes = file.lanes.unwrap_or(4);
+    let lanes = file.lanes.unwrap_or_else(default_lanes);
     let (url, data_dir) = match (&overrides.database_url, &overrides.data_dir) {
         (None, None) => {
             if file.database_url.is_some() && file.data_dir.is_some() {

@@ -6,10 +6,12 @@
 
 mod admission;
 mod deadline;
+mod malformed;
 mod serve;
 
 pub use admission::{Admission, AdmissionLayer};
 pub use deadline::{Deadline, DeadlineLayer};
+pub use malformed::MalformedLayer;
 pub use serve::{NetSettings, Server};
 
 /// What every layer passes on.

@@ -27,6 +27,8 @@ pub struct NetSettings {
     pub streams_per_connection: u32,
     /// Largest list of headers of one call, in bytes.
     pub header_list_bytes: u32,
+    /// How long a new connection may take to say that it speaks HTTP/2.
+    pub greeting_timeout: Duration,
     /// A silent connection is asked for a sign of life this often.
     pub keepalive_interval: Duration,
     /// And is closed when none has come for this long.
@@ -39,6 +41,7 @@ impl Default for NetSettings {
             connections: 1_024,
             streams_per_connection: 1_024,
             header_list_bytes: 16 * 1024,
+            greeting_timeout: Duration::from_secs(10),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
         }
@@ -162,9 +165,19 @@ impl Server {
             .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(self.settings.keepalive_interval)
             .keep_alive_timeout(self.settings.keepalive_timeout);
-        let connection =
-            builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let greeting_timeout = self.settings.greeting_timeout;
         async move {
+            // Hyper waits for the greeting for ever.
+            tokio::select! {
+                greeted = timeout(greeting_timeout, greeting(&stream)) => {
+                    if !matches!(greeted, Ok(Ok(()))) {
+                        return Ok(());
+                    }
+                }
+                () = stop.cancelled() => return Ok(()),
+            }
+            let connection =
+                builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 ended = connection.as_mut() => return ended,
@@ -175,5 +188,22 @@ impl Server {
                 () = abandon.cancelled() => Ok(()),
             }
         }
+    }
+}
+
+/// What a client says first on an HTTP/2 connection (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Waits until the client has said [`PREFACE`], or something else. Takes nothing from the stream.
+async fn greeting(stream: &TcpStream) -> io::Result<()> {
+    let mut said = [0; PREFACE.len()];
+    loop {
+        let len = stream.peek(&mut said).await?;
+        // Something else is hyper's to refuse.
+        if len == 0 || len == said.len() || said[..len] != PREFACE[..len] {
+            return Ok(());
+        }
+        // A part of it: what has come stays readable, so there is no event to wait for.
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -7,4 +7,4 @@ mod service;
 mod status;
 
 pub use service::IdempotencyRpc;
-pub use status::{deadline_exceeded, too_many_requests};
+pub use status::{deadline_exceeded, malformed, too_many_requests};

@@ -17,17 +17,16 @@ use crate::{
 /// A Claim and how long it may wait.
 #[derive(Debug)]
 pub(super) struct ClaimCall {
-    pub id: KeyId,
     pub claim: Claim,
     pub wait: Option<Duration>,
 }
 
 pub(super) fn claim(
+    id: &KeyId,
     request: v1::ClaimRequest,
     traceparent: Option<&str>,
     policies: &Policies,
 ) -> Result<ClaimCall, Invalid> {
-    let id = KeyId::parse(&request.namespace, &request.key)?;
     let in_force = policies.of(id.namespace());
     let attempt_id = AttemptId::new(&request.attempt_id)?;
     let fingerprint = Fingerprint::new(request.fingerprint)?;
@@ -43,7 +42,6 @@ pub(super) fn claim(
     // request is well formed.
     let delivery = request.delivery.map(delivery).transpose()?;
     Ok(ClaimCall {
-        id,
         wait: (!wait.is_zero()).then(|| wait.into()),
         claim: Claim {
             attempt_id,
@@ -59,15 +57,13 @@ pub(super) fn claim(
     })
 }
 
-pub(super) fn complete(request: v1::CompleteRequest) -> Result<(KeyId, Command), Invalid> {
-    let id = KeyId::parse(&request.namespace, &request.key)?;
+pub(super) fn complete(request: v1::CompleteRequest) -> Result<Command, Invalid> {
     let token = Token::decode(&request.token)?;
     let result = at_most("result", limits::RESULT_BYTES, request.result)?;
-    Ok((id, Command::Complete(Complete { token, result })))
+    Ok(Command::Complete(Complete { token, result }))
 }
 
-pub(super) fn fail(request: v1::FailRequest, jitter: Jitter) -> Result<(KeyId, Command), Invalid> {
-    let id = KeyId::parse(&request.namespace, &request.key)?;
+pub(super) fn fail(request: v1::FailRequest, jitter: Jitter) -> Result<Command, Invalid> {
     let token = Token::decode(&request.token)?;
     let kind = request.kind();
     let result = at_most("result", limits::RESULT_BYTES, request.result)?;
@@ -110,35 +106,23 @@ pub(super) fn fail(request: v1::FailRequest, jitter: Jitter) -> Result<(KeyId, C
             ));
         }
     };
-    Ok((
-        id,
-        Command::Fail(Fail {
-            token,
-            error: request.error,
-            failure,
-        }),
-    ))
+    Ok(Command::Fail(Fail {
+        token,
+        error: request.error,
+        failure,
+    }))
 }
 
-pub(super) fn extend(request: v1::ExtendRequest) -> Result<(KeyId, Command), Invalid> {
-    let id = KeyId::parse(&request.namespace, &request.key)?;
+pub(super) fn extend(request: v1::ExtendRequest) -> Result<Command, Invalid> {
     let token = Token::decode(&request.token)?;
     let lease = span("lease", request.lease)?;
-    Ok((id, Command::Extend(Extend { token, lease })))
+    Ok(Command::Extend(Extend { token, lease }))
 }
 
-pub(super) fn checkpoint(request: v1::CheckpointRequest) -> Result<(KeyId, Command), Invalid> {
-    let id = KeyId::parse(&request.namespace, &request.key)?;
+pub(super) fn checkpoint(request: v1::CheckpointRequest) -> Result<Command, Invalid> {
     let token = Token::decode(&request.token)?;
     let checkpoint = at_most("checkpoint", limits::CHECKPOINT_BYTES, request.checkpoint)?;
-    Ok((id, Command::Checkpoint { token, checkpoint }))
-}
-
-pub(super) fn lookup(request: &v1::LookupRequest) -> Result<(KeyId, Command), Invalid> {
-    Ok((
-        KeyId::parse(&request.namespace, &request.key)?,
-        Command::Lookup,
-    ))
+    Ok(Command::Checkpoint { token, checkpoint })
 }
 
 fn at_most(field: &'static str, limit: usize, bytes: Bytes) -> Result<Bytes, Invalid> {

@@ -35,14 +35,20 @@ impl IdempotencyRpc {
 
     async fn call(
         &self,
-        parsed: Result<(KeyId, Command), Invalid>,
+        id: KeyId,
+        parsed: Result<Command, Invalid>,
     ) -> Result<(KeyId, Reply), Status> {
-        let (id, command) = parsed.map_err(|invalid| status::invalid(None, &invalid))?;
+        let command = parsed.map_err(|invalid| status::invalid(Some(&id), &invalid))?;
         match self.lanes.call(id.clone(), command).await {
             Ok(reply) => Ok((id, reply)),
             Err(error) => Err(status::of_lane(&id, &error)),
         }
     }
+}
+
+/// The key that a request names. First of all, so that every other error can name it.
+fn id_of(namespace: &str, key: &str) -> Result<KeyId, Status> {
+    KeyId::parse(namespace, key).map_err(|invalid| status::invalid(None, &invalid))
 }
 
 #[tonic::async_trait]
@@ -57,8 +63,9 @@ impl IdempotencyService for IdempotencyRpc {
         let traceparent = metadata
             .get("traceparent")
             .and_then(|value| value.to_str().ok());
-        let call = request::claim(message, traceparent, &self.policies)
-            .map_err(|invalid| status::invalid(None, &invalid))?;
+        let id = id_of(&message.namespace, &message.key)?;
+        let call = request::claim(&id, message, traceparent, &self.policies)
+            .map_err(|invalid| status::invalid(Some(&id), &invalid))?;
 
         let wait = call.wait.map(|wait| {
             let answer_by = deadline.map(|deadline| {
@@ -70,9 +77,9 @@ impl IdempotencyService for IdempotencyRpc {
                 until: answer_by.map_or(now + wait, |answer_by| answer_by.min(now + wait)),
             }
         });
-        match self.lanes.claim(call.id.clone(), call.claim, wait).await {
+        match self.lanes.claim(id.clone(), call.claim, wait).await {
             Ok(claimed) => Ok(Response::new(reply::claim(claimed))),
-            Err(error) => Err(status::of_lane(&call.id, &error)),
+            Err(error) => Err(status::of_lane(&id, &error)),
         }
     }
 
@@ -80,7 +87,9 @@ impl IdempotencyService for IdempotencyRpc {
         &self,
         request: Request<v1::CompleteRequest>,
     ) -> Result<Response<v1::CompleteResponse>, Status> {
-        match self.call(request::complete(request.into_inner())).await? {
+        let request = request.into_inner();
+        let id = id_of(&request.namespace, &request.key)?;
+        match self.call(id, request::complete(request)).await? {
             (
                 _,
                 Reply::Complete {
@@ -97,10 +106,9 @@ impl IdempotencyService for IdempotencyRpc {
         request: Request<v1::FailRequest>,
     ) -> Result<Response<v1::FailResponse>, Status> {
         let jitter = Jitter::new(rand::random());
-        match self
-            .call(request::fail(request.into_inner(), jitter))
-            .await?
-        {
+        let request = request.into_inner();
+        let id = id_of(&request.namespace, &request.key)?;
+        match self.call(id, request::fail(request, jitter)).await? {
             (_, Reply::Fail { repeat, outcome }) => Ok(Response::new(reply::fail(repeat, outcome))),
             (id, _) => Err(mixed_up(&id)),
         }
@@ -111,7 +119,8 @@ impl IdempotencyService for IdempotencyRpc {
         request: Request<v1::LookupRequest>,
     ) -> Result<Response<v1::LookupResponse>, Status> {
         let request = request.into_inner();
-        match self.call(request::lookup(&request)).await? {
+        let id = id_of(&request.namespace, &request.key)?;
+        match self.call(id, Ok(Command::Lookup)).await? {
             (id, Reply::Lookup { outcome, details }) => {
                 let response = reply::lookup(outcome, details, request.include_delivery);
                 response.map(Response::new).map_err(|error| {
@@ -127,7 +136,9 @@ impl IdempotencyService for IdempotencyRpc {
         &self,
         request: Request<v1::ExtendRequest>,
     ) -> Result<Response<v1::ExtendResponse>, Status> {
-        match self.call(request::extend(request.into_inner())).await? {
+        let request = request.into_inner();
+        let id = id_of(&request.namespace, &request.key)?;
+        match self.call(id, request::extend(request)).await? {
             (_, Reply::Extend { lease, hold }) => Ok(Response::new(reply::extend(lease, hold))),
             (id, _) => Err(mixed_up(&id)),
         }
@@ -137,7 +148,9 @@ impl IdempotencyService for IdempotencyRpc {
         &self,
         request: Request<v1::CheckpointRequest>,
     ) -> Result<Response<v1::CheckpointResponse>, Status> {
-        match self.call(request::checkpoint(request.into_inner())).await? {
+        let request = request.into_inner();
+        let id = id_of(&request.namespace, &request.key)?;
+        match self.call(id, request::checkpoint(request)).await? {
             (_, Reply::Checkpoint) => Ok(Response::new(v1::CheckpointResponse {})),
             (id, _) => Err(mixed_up(&id)),
         }

@@ -69,6 +69,33 @@ pub(super) fn internal(id: &KeyId, message: &str) -> Status {
     Status::with_error_details(Code::Internal, message, details)
 }
 
+/// The message could not be read at all: what the headers of an answer by tonic's decoder say, in
+/// our words. `None` for any other answer.
+pub fn malformed(headers: &http::HeaderMap) -> Option<Status> {
+    // Only an answer without a body has its status in the headers.
+    let status = Status::from_header_map(headers)?;
+    let is_of_the_decoder = match status.code() {
+        Code::OutOfRange => true,
+        Code::Internal => status
+            .message()
+            .starts_with("failed to decode Protobuf message"),
+        _ => false,
+    };
+    if !is_of_the_decoder {
+        return None;
+    }
+    let problem = status.message();
+    let metadata = metadata(None);
+    let mut details = ErrorDetails::with_error_info("MALFORMED_MESSAGE", ERROR_DOMAIN, metadata);
+    details.add_bad_request_violation("", problem);
+    let message = format!("the message cannot be read: {problem}");
+    Some(Status::with_error_details(
+        Code::InvalidArgument,
+        message,
+        details,
+    ))
+}
+
 /// The call's deadline passed before it was answered.
 pub fn deadline_exceeded() -> Status {
     let details = ErrorDetails::with_error_info("DEADLINE_EXCEEDED", ERROR_DOMAIN, metadata(None));

@@ -119,7 +119,7 @@ async fn attend(mut child: Child, guard: &Guard, signals: &mut Signals) -> io::R
             stop = signals.next() => {
                 stopped.get_or_insert(stop);
                 if let Some(id) = child.id() {
-                    stop.forward(id).await;
+                    stop.forward(id);
                 }
             }
             loss = guard.lease_lost(), if !is_lost => {

@@ -1,9 +1,7 @@
 //! Signals that are meant for the command that runs.
 
 use std::io::{self, IsTerminal as _};
-use std::process::Stdio;
 
-use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A signal that asks to stop.
@@ -24,38 +22,31 @@ impl Stop {
         }
     }
 
-    fn name(self) -> &'static str {
+    fn to_send(self) -> rustix::process::Signal {
         match self {
-            Self::Hangup => "HUP",
-            Self::Interrupt => "INT",
-            Self::Terminate => "TERM",
+            Self::Hangup => rustix::process::Signal::HUP,
+            Self::Interrupt => rustix::process::Signal::INT,
+            Self::Terminate => rustix::process::Signal::TERM,
         }
     }
 
     /// Hands the signal on to a child that has not been waited for yet, so that its id cannot have
     /// become another process's.
-    pub async fn forward(self, child: u32) {
+    pub fn forward(self, child: u32) {
         // A terminal sends Ctrl-C and its own end to everybody in the foreground, so the child has
         // had it; a second one would cut its cleaning up short.
         if self != Self::Terminate && io::stdin().is_terminal() {
             return;
         }
-        // The utility, because the standard library cannot send signals and the workspace forbids
-        // the unsafe call that could.
-        let sent = Command::new("kill")
-            .arg(format!("-{}", self.name()))
-            .arg(child.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .await;
+        let sent = i32::try_from(child)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .map(|child| rustix::process::kill_process(child, self.to_send()));
         // A child that has ended in the meantime cannot be signalled, and need not be.
-        if let Err(error) = sent {
-            eprintln!(
-                "semel: cannot hand SIG{} on to the command: {error}",
-                self.name()
-            );
+        if let Some(Err(error)) = sent
+            && error != rustix::io::Errno::SRCH
+        {
+            eprintln!("semel: cannot hand the signal on to the command: {error}");
         }
     }
 }

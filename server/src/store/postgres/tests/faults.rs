@@ -113,11 +113,13 @@ async fn batches_of_two_servers_never_wait_for_each_other_in_a_circle() {
     let fresh = Fresh::open().await;
     let fresh = Arc::new(fresh);
     let ids = Arc::new(testing::ids("n", 200));
-    let rounds = 40;
+    // Both set out at the same time, or their batches would seldom meet.
+    let start = Arc::new(tokio::sync::Barrier::new(2));
+    let rounds = 12;
     let tasks: Vec<_> = [false, true]
         .into_iter()
         .map(|backwards| {
-            let (fresh, ids) = (fresh.clone(), ids.clone());
+            let (fresh, ids, start) = (fresh.clone(), ids.clone(), start.clone());
             tokio::spawn(async move {
                 let store = fresh.another(Clock::Store).await;
                 let mut ids = ids.to_vec();
@@ -125,6 +127,13 @@ async fn batches_of_two_servers_never_wait_for_each_other_in_a_circle() {
                     ids.reverse();
                 }
                 for round in 0..rounds {
+                    let mut new = testing::ids(&format!("new-{round}"), 200);
+                    if backwards {
+                        new.reverse();
+                    }
+                    start.wait().await;
+                    hammer(&store, &new, round).await;
+                    start.wait().await;
                     hammer(&store, &ids, round).await;
                 }
             })
