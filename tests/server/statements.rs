@@ -1,0 +1,159 @@
+//! The SQL of both engines: twins, and never without the namespace.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::layers::files;
+
+/// Statements that one engine alone needs: the embedded store takes the time, and asks whether it
+/// can write, without SQL of ours.
+const ONLY_POSTGRES: [&str; 2] = ["now.sql", "ready.sql"];
+
+/// What the purge asks of a bucket before it knows any keys.
+const OF_A_BUCKET: [&str; 1] = ["due.sql"];
+
+fn engine(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../server/src/store")
+        .join(name)
+}
+
+fn names(name: &str) -> BTreeSet<String> {
+    let files = files(&engine(name).join("sql"), "sql");
+    files
+        .iter()
+        .map(|it| it.file_name().unwrap().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Every statement of both engines: where it is, and its text without comments.
+fn statements() -> Vec<(PathBuf, String)> {
+    let mut all = Vec::new();
+    for name in ["postgres", "sqlite"] {
+        for path in files(&engine(name).join("sql"), "sql") {
+            let text = fs::read_to_string(&path).expect("a text");
+            let lines = text
+                .lines()
+                .map(|line| line.split("--").next().unwrap_or_default());
+            all.push((path, lines.collect::<Vec<_>>().join("\n")));
+        }
+    }
+    all
+}
+
+fn has_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .any(|it| it == word)
+}
+
+#[test]
+fn every_statement_has_a_twin_on_the_other_engine() {
+    let mut postgres = names("postgres");
+    for name in ONLY_POSTGRES {
+        assert!(postgres.remove(name), "{name} is no exception any more");
+    }
+    assert_eq!(postgres, names("sqlite"));
+}
+
+#[test]
+fn every_migration_has_a_twin_on_the_other_engine() {
+    let of = |name: &str| -> BTreeSet<_> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../migrations")
+            .join(name);
+        files(&dir, "sql")
+            .iter()
+            .map(|it| it.file_name().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(of("postgres"), of("sqlite"));
+    assert!(!of("postgres").is_empty());
+}
+
+#[test]
+fn every_statement_says_what_it_does_and_what_guards_it() {
+    for name in ["postgres", "sqlite"] {
+        for path in files(&engine(name).join("sql"), "sql") {
+            let text = fs::read_to_string(&path).expect("a text");
+            assert!(text.starts_with("-- "), "{}", path.display());
+            assert!(text.contains("\n-- Guard: "), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_statement_on_records_is_about_keys_of_a_namespace() {
+    let mut on_records = BTreeSet::new();
+    for (path, sql) in statements() {
+        if !has_word(&sql, "records") {
+            continue;
+        }
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let bare: String = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+        let by_bucket = [
+            "r.bucket = b.bucket",
+            "r.bucket = ANY (ARRAY[b.bucket])",
+            "bucket = ?",
+            "r.bucket = $2",
+        ];
+        let of_the_batch = ["r.namespace = b.namespace", "r.key = b.key"];
+        if name == "insert_if_absent.sql" {
+            // The primary key is what holds it back.
+            assert!(
+                bare.contains("INTO records ( bucket, namespace, key,"),
+                "{bare}"
+            );
+            assert!(bare.contains("ON CONFLICT DO NOTHING"), "{bare}");
+        } else {
+            let bucket = by_bucket.iter().any(|it| bare.contains(it));
+            assert!(bucket, "{} names no bucket", path.display());
+            if !OF_A_BUCKET.contains(&name.as_str()) {
+                for predicate in of_the_batch {
+                    assert!(
+                        bare.contains(predicate),
+                        "{} lacks {predicate}",
+                        path.display()
+                    );
+                }
+            }
+        }
+        on_records.insert(name);
+    }
+    let all = [
+        "compare_and_swap.sql",
+        "complete_if_held.sql",
+        "delete_expired.sql",
+        "due.sql",
+        "insert_if_absent.sql",
+        "load.sql",
+        "postpone.sql",
+    ];
+    assert_eq!(on_records.into_iter().collect::<Vec<_>>(), all);
+}
+
+#[test]
+fn every_statement_is_used_and_none_on_our_tables_is_written_in_rust() {
+    for name in ["postgres", "sqlite"] {
+        let sources: String = files(&engine(name), "rs")
+            .into_iter()
+            .filter(|path| {
+                path.parent()
+                    .is_none_or(|parent| !parent.ends_with("tests"))
+            })
+            .map(|path| fs::read_to_string(path).expect("a text"))
+            .collect();
+        for statement in names(name) {
+            let used = sources.contains(&format!("include_str!(\"sql/{statement}\")"));
+            assert!(used, "{name}/{statement} is used nowhere");
+        }
+        for verb in ["FROM", "INTO", "UPDATE", "JOIN", "TABLE"] {
+            for table in ["records", "policies", "namespaces", "sweeps", "fence_floor"] {
+                let written = sources.contains(&format!("{verb} {table}"));
+                assert!(!written, "{name} has {verb} {table} in Rust");
+            }
+        }
+    }
+}
