@@ -17,6 +17,10 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::Parser;
 use semel_test_postgres::Cluster;
 
+/// The load is to cost as little as it can of the processors it shares with the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measure Semel's unary claims beside pgbench's hand-written insert.
 #[derive(Debug, Parser)]
 struct Args {
@@ -102,8 +106,10 @@ fn run(args: &Args) -> Outcome<()> {
         "{} callers over {} connections, {} rounds of {} s each",
         args.callers, args.connections, args.rounds, args.seconds
     );
-    let measures: Vec<_> =
-        measures.into_iter().filter(|(name, _)| name.contains(&args.only)).collect();
+    let measures: Vec<_> = measures
+        .into_iter()
+        .filter(|(name, _)| name.contains(&args.only))
+        .collect();
     let mut rates = vec![Vec::new(); measures.len()];
     for round in 0..args.rounds {
         for (rates, (name, measure)) in rates.iter_mut().zip(&measures) {

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use opentelemetry::global;
 use semel_proto::v1::{self, idempotency_service_server::IdempotencyServiceServer};
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::ServiceBuilder;
@@ -138,9 +138,6 @@ pub async fn start(config: Config, store: SharedStore) -> Result<Running, StartE
 }
 
 async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartError> {
-    let policies = Policies::seed(&store, config.default_policy, config.namespaces).await?;
-    let policies = Arc::new(policies);
-
     let server = Server::bind(config.listen, config.net)
         .await
         .map_err(|source| StartError::Listen {
@@ -151,6 +148,10 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
         address: config.listen,
         source,
     })?;
+
+    // After the port: a server that cannot start must not have changed the others' policies.
+    let policies = Policies::seed(&store, config.default_policy, config.namespaces).await?;
+    let policies = Arc::new(policies);
 
     let lanes = Arc::new(Lanes::start(&store, &policies, &config.lanes));
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -189,7 +190,8 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
     ));
     background.close();
 
-    let serving = tokio::spawn(server.serve(service, stop.clone(), config.drain));
+    let drain = config.drain;
+    let serving = tokio::spawn(server.serve(service, stop.clone(), drain));
     let ended = {
         let stop = stop.clone();
         tokio::spawn(async move {
@@ -202,11 +204,23 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
             end_health(&health).await;
             lanes.release_waiters();
             let drained = serving.await.unwrap_or(false);
-            // What was accepted is carried out, also for callers that are gone.
-            lanes.close().await;
+            // What was accepted is carried out, also for callers that are gone; but not for ever
+            // where the store does not answer. Nobody was told that any of it succeeded.
+            let carried_out = timeout(drain, lanes.close()).await.is_ok();
+            if !carried_out {
+                tracing::error!(
+                    "the store did not take all that was accepted within the drain time"
+                );
+            }
             background_stop.cancel();
-            background.wait().await;
-            store.close().await;
+            let closed = async {
+                background.wait().await;
+                store.close().await;
+            };
+            if timeout(drain, closed).await.is_err() {
+                tracing::warn!("the store's connections did not close within the drain time");
+            }
+            let drained = drained && carried_out;
             match (broken, drained) {
                 (true, _) => Ended::Broken,
                 (false, true) => Ended::Drained,

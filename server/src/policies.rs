@@ -67,28 +67,33 @@ impl Policies {
     /// Stores the policy of namespaces that nobody configured and the configured ones' policies,
     /// where they differ from what the store has, and reads what else it has.
     ///
-    /// Servers on one store share them all: the configuration that was read last holds.
+    /// Servers on one store share them all: the configuration that was read last holds. One that
+    /// says nothing about unconfigured namespaces leaves their policy as it is, and gives them the
+    /// built-in one only where they have none yet.
     ///
     /// # Errors
     /// When the store fails, or holds a policy that this version cannot read.
     pub async fn seed(
         store: &SharedStore,
-        unconfigured: Policy,
+        unconfigured: Option<Policy>,
         namespaces: Vec<(Namespace, Policy)>,
     ) -> Result<Self, PolicyError> {
         let mut known = Known {
             by_id: HashMap::new(),
             by_namespace: HashMap::new(),
             unconfigured: NamespacePolicy {
-                policy: Arc::new(unconfigured.clone()),
+                policy: Arc::new(unconfigured.clone().unwrap_or_else(Policy::built_in)),
                 memory: Memory::FULL,
             },
         };
         known.renew(store).await?;
-        // That of all the others first: it is what a namespace had before it was configured.
-        let configured = [(Namespace::unconfigured(), unconfigured)]
-            .into_iter()
-            .chain(namespaces);
+        // What has held so far, before any of it is changed below.
+        let before = known.clone();
+        let is_new = !known.by_namespace.contains_key(&Namespace::unconfigured());
+        let unconfigured = unconfigured
+            .or_else(|| is_new.then(Policy::built_in))
+            .map(|policy| (Namespace::unconfigured(), policy));
+        let configured = unconfigured.into_iter().chain(namespaces);
         for (namespace, policy) in configured {
             let standing = known.by_namespace.get(&namespace);
             if standing.is_some_and(|standing| standing.policy.id() == policy.id()) {
@@ -97,8 +102,8 @@ impl Policies {
             store
                 .put_policy(policy.id(), &policy.canonical_text())
                 .await?;
-            let until_now = known.of(&namespace).policy.retention();
-            let remembered_until_now = (policy.retention() > until_now).then_some(until_now);
+            let remembered = before.remembered(&namespace);
+            let remembered_until_now = (policy.retention() > remembered).then_some(remembered);
             store
                 .put_namespace(&namespace, policy.id(), remembered_until_now)
                 .await?;
@@ -156,6 +161,19 @@ impl Known {
             .unwrap_or(&self.unconfigured)
     }
 
+    /// How long the outcomes of `namespace` have been kept at the least. One without a policy of
+    /// its own had the others', and what those may have forgotten: the store keeps that in mind for
+    /// namespaces that have a row only.
+    fn remembered(&self, namespace: &Namespace) -> Span {
+        let NamespacePolicy { policy, memory } = self.of(namespace);
+        let has_row = self.by_namespace.contains_key(namespace);
+        if has_row || *memory == Memory::FULL {
+            policy.retention()
+        } else {
+            policy.retention().min(memory.shorter_retention)
+        }
+    }
+
     async fn renew(&mut self, store: &SharedStore) -> Result<(), PolicyError> {
         // Namespaces first: every policy they name is then among those read after them.
         let rows = store.namespaces().await?;
@@ -168,14 +186,10 @@ impl Known {
                 id: row.policy,
                 problem: format!("namespace {} names it, but it is not there", row.namespace),
             })?;
-            let Memory {
-                shorter_until,
-                shorter_retention,
-            } = row.memory;
-            let memory = Memory {
-                shorter_until: shorter_until + STALE,
-                shorter_retention,
-            };
+            let mut memory = row.memory;
+            if memory != Memory::FULL {
+                memory.shorter_until = memory.shorter_until + STALE;
+            }
             let in_force = NamespacePolicy { policy, memory };
             if row.namespace == Namespace::unconfigured() {
                 self.unconfigured = in_force.clone();

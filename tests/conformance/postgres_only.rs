@@ -7,7 +7,7 @@ use std::{
 };
 
 use semel_server::{
-    key::{Record, Token},
+    key::{Record, Span, Token},
     store::{
         Clock, Completion, ManualClock, SharedStore, Store, Swap,
         postgres::{PostgresOptions, PostgresStore},
@@ -102,6 +102,8 @@ async fn unrescued(database: &Postgres, clock: &ManualClock) -> SharedStore {
     let options = PostgresOptions {
         lanes: 2,
         clock: Clock::Manual(clock.clone()),
+        // Tests set the clock, and want to see the purge at once.
+        purge_lag: Span::ZERO,
         ..PostgresOptions::new(url)
     };
     Arc::new(

@@ -15,9 +15,9 @@ const MAY_NAME: [(&str, &[&str]); 11] = [
     ("lanes", &["key", "policies", "store"]),
     ("purge", &["store"]),
     ("logging", &[]),
-    // Its layers answer with the statuses that rpc builds; rpc is told the deadline.
+    // Its layers answer with the statuses that rpc builds.
     ("net", &["rpc"]),
-    ("rpc", &["key", "lanes", "net", "policies"]),
+    ("rpc", &["key", "lanes", "policies"]),
     ("config", &["key", "lanes", "net", "purge"]),
     (
         "app",

@@ -9,6 +9,7 @@ use opentelemetry_sdk::metrics::{
 };
 use semel_server::{
     app,
+    key::Span,
     purge::{self, PurgeMetrics, PurgeSettings},
     store::{
         SharedStore,
@@ -143,7 +144,10 @@ async fn two_servers_purges_share_one_postgres_without_errors() {
         let mut purges = JoinSet::new();
         let mut stores = Vec::new();
         for _ in 0..2 {
-            let options = PostgresOptions::new(&url);
+            let options = PostgresOptions {
+                purge_lag: Span::ZERO,
+                ..PostgresOptions::new(&url)
+            };
             let store: SharedStore = Arc::new(PostgresStore::open(&options).await.unwrap());
             let metrics = PurgeMetrics::new(&provider.meter("test"));
             purges.spawn(purge::run(store.clone(), SMALL, metrics, stop.clone()));

@@ -106,7 +106,7 @@ impl Server {
             let name = Namespace::new(name).expect("a valid namespace");
             (name, policy(settings))
         });
-        let policies = Policies::seed(&store, policy(settings()), namespaces.into())
+        let policies = Policies::seed(&store, Some(policy(settings())), namespaces.into())
             .await
             .expect("policies are stored");
         let policies = Arc::new(policies);

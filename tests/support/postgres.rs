@@ -12,9 +12,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use semel_server::store::{
-    Clock, ManualClock, SharedStore,
-    postgres::{PostgresOptions, PostgresStore},
+use semel_server::{
+    key::Span,
+    store::{
+        Clock, ManualClock, SharedStore,
+        postgres::{PostgresOptions, PostgresStore},
+    },
 };
 use semel_test_postgres::Cluster;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
@@ -95,6 +98,8 @@ impl Database for Postgres {
             lanes: LANES,
             migrate: true,
             clock: Clock::Manual(clock.clone()),
+            // Tests set the clock, and want to see the purge at once.
+            purge_lag: Span::ZERO,
             ..PostgresOptions::new(self.url())
         };
         let store = PostgresStore::open(&options)

@@ -34,7 +34,11 @@ pub(crate) fn find() -> Result<Payloads, Failure> {
         return Ok(Payloads::At(given.into()));
     }
     if on_path("npm").is_none() && !fetched().is_dir() {
-        return Ok(Payloads::Missing("there is no `npm` on PATH".to_owned()));
+        let missing = "there is no `npm` on PATH";
+        return match env::var_os("CI") {
+            Some(_) => Err(Failure::new(missing.to_owned())),
+            None => Ok(Payloads::Missing(missing.to_owned())),
+        };
     }
     match tools::fetch_once(&tool_name(), install) {
         Ok(dir) => Ok(Payloads::At(package_in(&dir))),

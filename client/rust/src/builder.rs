@@ -174,12 +174,13 @@ impl Builder {
 
     fn connect_channels(self, channel: impl Fn() -> Channel) -> Result<Client, Error> {
         let authorization = self.bearer_token.map(|token| bearer(&token)).transpose()?;
-        let stubs = (0..self.channels)
-            .map(|_| Stub::new(channel()).max_decoding_message_size(self.max_decoding_bytes))
-            .collect();
+        let stub = || Stub::new(channel()).max_decoding_message_size(self.max_decoding_bytes);
+        let stubs = (0..self.channels).map(|_| stub()).collect();
+        let holders = stub();
         Ok(Client {
             pool: Arc::new(Pool {
                 stubs,
+                holders,
                 next: AtomicUsize::new(0),
             }),
             settings: Arc::new(Settings {

@@ -34,6 +34,9 @@ pub struct Client {
 /// The connections, taken in turn.
 pub(crate) struct Pool {
     pub(crate) stubs: Vec<Stub>,
+    /// For what a holder says alone. Claims that wait can take every stream of the others, and a
+    /// lease that could not be extended for that reason would become somebody else's.
+    pub(crate) holders: Stub,
     pub(crate) next: AtomicUsize,
 }
 
@@ -246,7 +249,17 @@ impl Client {
         held: &Held,
         plan: Plan,
     ) -> Result<Answered<R::Answer>, Error> {
-        self.send(request, held.traceparent.as_deref(), plan).await
+        let metadata = metadata(
+            self.settings.authorization.as_ref(),
+            held.traceparent.as_deref(),
+        )?;
+        let turn = AtomicUsize::new(0);
+        // Every second try goes over another connection, in case this one hangs.
+        let next = || match turn.fetch_add(1, Ordering::Relaxed) % 2 {
+            0 => self.pool.holders.clone(),
+            _ => self.pool.next(),
+        };
+        send_until_answered(next, request, &metadata, plan).await
     }
 
     async fn send<R: Rpc>(

@@ -59,7 +59,7 @@ pub enum Error {
     ResourceExhausted {
         /// What the server said.
         message: String,
-        /// `QUEUE_FULL`, `TOO_MANY_REQUESTS`, `TOO_MANY_WAITERS`; empty when not given.
+        /// `QUEUE_FULL`, `TOO_MANY_REQUESTS`; empty when not given.
         reason: String,
         /// How long to wait before asking again, where the server says.
         retry_after: Option<Duration>,

@@ -31,7 +31,8 @@ pub(super) struct Args {
     #[arg(long, env = "SEMEL_ALLOW_PLAINTEXT")]
     allow_plaintext: bool,
 
-    /// Do not bring the database's schema up to date; fail if it is not
+    /// Do not bring a Postgres database's schema up to date; fail if it is not. (The embedded store's
+    /// always is)
     #[arg(long, env = "SEMEL_NO_MIGRATE")]
     no_migrate: bool,
 

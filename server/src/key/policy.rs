@@ -263,6 +263,11 @@ impl Policy {
         })
     }
 
+    /// The policy of namespaces that nobody says anything about.
+    pub fn built_in() -> Self {
+        Self::new(PolicySettings::default()).expect("the defaults keep their own limits")
+    }
+
     /// The policy's name.
     pub fn id(&self) -> PolicyId {
         self.id

@@ -35,14 +35,14 @@ pub(super) struct Round<'w> {
 struct Group {
     id: KeyId,
     jobs: VecDeque<Job>,
-    known: Known,
+    known: Option<Known>,
 }
 
-/// What the round knows of a key.
-enum Known {
-    Nothing,
-    /// Read or written in this round, at this time by the store's clock.
-    At(Timestamp, Option<Standing>),
+/// What the round knows of a key: read or written in it.
+struct Known {
+    /// When, by the store's clock.
+    now: Timestamp,
+    standing: Option<Standing>,
 }
 
 type StoreFuture<'a, R> = Pin<Box<dyn Future<Output = Result<Vec<R>, StoreError>> + Send + 'a>>;
@@ -56,7 +56,7 @@ impl<'w> Round<'w> {
                 groups.push(Group {
                     id: job.id.clone(),
                     jobs: VecDeque::with_capacity(1),
-                    known: Known::Nothing,
+                    known: None,
                 });
                 groups.len() - 1
             });
@@ -99,7 +99,10 @@ impl<'w> Round<'w> {
                 Ok(Some(Inserted { fence, now })) => {
                     let record = new.inserted(fence, now);
                     let grant = ClaimGrant::of(&record, now);
-                    group.known = Known::At(now, Some(Standing { record, policy }));
+                    group.known = Some(Known {
+                        now,
+                        standing: Some(Standing { record, policy }),
+                    });
                     group.answer_head(Ok(Reply::Claim(ClaimReply::Claimed(grant))));
                 }
                 Ok(None) => {}
@@ -120,9 +123,7 @@ impl<'w> Round<'w> {
             let Some(policy) = self.worker.policies.by_id(complete.token.policy_id) else {
                 continue;
             };
-            if !matches!(group.known, Known::Nothing)
-                || policy.check_result(complete.result.len()).is_err()
-            {
+            if group.known.is_some() || policy.check_result(complete.result.len()).is_err() {
                 continue;
             }
             places.push(place);
@@ -158,7 +159,7 @@ impl<'w> Round<'w> {
         let mut places = Vec::new();
         let mut batch = Vec::new();
         for (place, group) in self.groups.iter().enumerate() {
-            if group.head().is_some() && matches!(group.known, Known::Nothing) {
+            if group.head().is_some() && group.known.is_none() {
                 places.push(place);
                 batch.push(&group.id);
             }
@@ -174,16 +175,22 @@ impl<'w> Round<'w> {
             .await;
         for (place, result) in places.into_iter().zip(results) {
             let known = match result {
-                Ok((now, None)) => Ok(Known::At(now, None)),
+                Ok((now, None)) => Ok(Known {
+                    now,
+                    standing: None,
+                }),
                 Ok((now, Some(record))) => self
                     .policy_of(&record, &mut policies_renewed)
                     .await
-                    .map(|policy| Known::At(now, Some(Standing { record, policy }))),
+                    .map(|policy| Known {
+                        now,
+                        standing: Some(Standing { record, policy }),
+                    }),
                 Err(error) => Err(error),
             };
             let group = &mut self.groups[place];
             match known {
-                Ok(known) => group.known = known,
+                Ok(known) => group.known = Some(known),
                 Err(error) => group.answer_head(Err(error)),
             }
         }
@@ -316,9 +323,7 @@ impl Group {
 
     /// Answers commands from what is known, up to the first that changes the key.
     fn answer_until_change(&mut self) -> Option<(Box<Record>, Reply)> {
-        let Known::At(now, standing) = &self.known else {
-            return None;
-        };
+        let Known { now, standing } = self.known.as_ref()?;
         while let Some(job) = self.jobs.front() {
             match decide(&self.id, &job.command, standing.as_ref(), *now) {
                 Decision::Answer(answer) => {
@@ -338,15 +343,7 @@ impl Group {
     }
 
     fn swap_to<'a>(&'a self, record: &'a Record) -> Option<Swap<'a>> {
-        let Known::At(
-            _,
-            Some(Standing {
-                record: looked_at, ..
-            }),
-        ) = &self.known
-        else {
-            return None;
-        };
+        let looked_at = &self.known.as_ref()?.standing.as_ref()?.record;
         Some(Swap {
             id: &self.id,
             expected_fence: looked_at.fence,
@@ -364,7 +361,11 @@ impl Group {
             }
             _ => None,
         };
-        if let Known::At(_, Some(standing)) = &mut self.known {
+        if let Some(Known {
+            standing: Some(standing),
+            ..
+        }) = &mut self.known
+        {
             standing.record = record;
             if let Some(policy) = head_policy {
                 standing.policy = policy;
@@ -373,7 +374,7 @@ impl Group {
     }
 
     fn lost_swap(&mut self) {
-        self.known = Known::Nothing;
+        self.known = None;
         self.retry_head();
     }
 

@@ -19,7 +19,7 @@ impl Default for LaneSettings {
             queue: 4_096,
             batch: 512,
             payload_bytes: 256 * 1024 * 1024,
-            waiters: 10_000,
+            waiters: 8_192,
         }
     }
 }

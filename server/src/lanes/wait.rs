@@ -27,7 +27,8 @@ impl Lanes {
     /// A settlement through this server wakes it at once; one through another server is seen at
     /// the next look, 20 ms after the first and up to 200 ms apart later. Every look is the same
     /// Claim again, with its attempt id: when the key was released, exactly one of the waiting
-    /// claims gets it. Where all places to wait are taken, it does not wait.
+    /// claims gets it. Where all places to wait are taken, it does not wait; where the queue is full
+    /// when it looks again, it looks later.
     ///
     /// # Errors
     /// As [`Lanes::call`]; a wait that ends early is no error.
@@ -43,30 +44,34 @@ impl Lanes {
         };
 
         let mut pause = POLL.0;
+        let mut last = None;
         loop {
             // Registered before looking, so a settlement in between is not missed.
             let settled = place.settled.notified();
-            let reply = self.claim_once(id.clone(), claim.clone()).await?;
-            let ClaimReply::Standing(Outcome::InProgress { lease, .. }) = &reply else {
-                return Ok(reply);
+            let standing = match self.claim_once(id.clone(), claim.clone()).await {
+                // Too many look at once: what stood at the last look is still an answer.
+                Err(LaneError::QueueFull) if last.is_some() => last.take(),
+                Err(error) => return Err(error),
+                Ok(reply) => Some(reply),
+            };
+            let Some(ClaimReply::Standing(Outcome::InProgress { lease, .. })) = &standing else {
+                return standing.ok_or(LaneError::QueueFull);
             };
             let now = Instant::now();
-            if now >= wait.until {
-                return Ok(reply);
-            }
             // Look at the end of the lease too: nobody tells of a lapse.
             let look = now + pause.min(Duration::from(*lease).max(POLL.0));
+            last = standing;
             tokio::select! {
                 () = settled => {}
-                () = self.waiters.released() => return Ok(reply),
-                () = sleep_until(look.min(wait.until)) => {
-                    if look >= wait.until {
-                        return Ok(reply);
-                    }
-                }
+                () = self.waiters.released() => break,
+                () = sleep_until(look.min(wait.until)) => {}
+            }
+            if Instant::now() >= wait.until {
+                break;
             }
             pause = (pause * 3 / 2).min(POLL.1);
         }
+        last.ok_or(LaneError::QueueFull)
     }
 
     async fn claim_once(&self, id: KeyId, claim: Claim) -> Result<ClaimReply, LaneError> {

@@ -15,21 +15,10 @@ use tokio::time::{Instant, timeout_at};
 use tower::{Layer, Service};
 
 use super::HttpResponse;
-use crate::rpc;
+use crate::rpc::{self, Deadline};
 
 /// Deadline of a call that names none: the longest wait of a Claim and then some.
 const DEFAULT: Duration = Duration::from_secs(5 * 60 + 15);
-
-/// When the caller stops waiting. An extension of every request.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline(Instant);
-
-impl Deadline {
-    /// The point in time.
-    pub fn at(&self) -> Instant {
-        self.0
-    }
-}
 
 /// Ends calls at their `grpc-timeout`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,7 +55,7 @@ where
             .unwrap_or(DEFAULT)
             .min(DEFAULT);
         let deadline = Instant::now() + allowed;
-        request.extensions_mut().insert(Deadline(deadline));
+        request.extensions_mut().insert(Deadline::new(deadline));
         let answer = self.inner.call(request);
         Box::pin(async move {
             match timeout_at(deadline, answer).await {

@@ -10,7 +10,7 @@ mod malformed;
 mod serve;
 
 pub use admission::{Admission, AdmissionLayer};
-pub use deadline::{Deadline, DeadlineLayer};
+pub use deadline::DeadlineLayer;
 pub use malformed::MalformedLayer;
 pub use serve::{NetSettings, Server};
 

@@ -6,14 +6,13 @@ use semel_proto::v1::{self, idempotency_service_server::IdempotencyService};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::{reply, request, status};
+use super::{Deadline, reply, request, status};
 use crate::{
     key::{
         Invalid, Jitter, KeyId,
         transition::{Command, Reply},
     },
     lanes::{Lanes, Wait},
-    net::Deadline,
     policies::Policies,
 };
 

@@ -286,6 +286,22 @@ pub(super) async fn purge_takes_what_is_past_its_retention(store: &dyn Store, cl
     }
 }
 
+/// Nothing is purged before it has been past its retention for `lag`.
+pub(super) async fn purge_waits_for(store: &dyn Store, clock: &ManualClock, lag: Span) {
+    let done = ids("lag", 5);
+    let tokens = claim_all(store, &done).await;
+    complete_all(store, &done, &tokens, &Bytes::new()).await;
+    clock.advance(RETENTION);
+    clock.advance(lag);
+    clock.set(clock.now() - Span::from_micros(1));
+    assert_eq!(purge_all(store).await.0, 0, "a moment too early");
+    for id in &done {
+        assert!(load(store, id).await.is_some(), "still in the table");
+    }
+    clock.advance(SWEEP_EVERY);
+    assert_eq!(purge_all(store).await.0, 5);
+}
+
 /// Policies and namespaces, on an empty store whose clock shows [`START`].
 pub(super) async fn policies_are_kept(store: &dyn Store, clock: &ManualClock) {
     assert_eq!(store.policies().await.unwrap(), []);

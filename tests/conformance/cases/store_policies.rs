@@ -16,6 +16,9 @@ semel_tests::cases!(store_policies:
     a_record_under_a_policy_that_this_server_has_not_read_is_judged_by_it,
     a_lengthened_retention_makes_older_events_too_old,
     a_duplicate_does_not_slip_through_a_lengthened_retention,
+    a_namespace_that_gets_its_first_policy_remembers_what_it_had_before,
+    a_first_policy_inherits_the_memory_of_the_others,
+    a_configuration_that_says_nothing_of_the_others_leaves_their_policy,
     a_shortened_retention_makes_no_event_too_old_that_was_not,
     starting_again_with_the_same_configuration_changes_nothing,
     a_store_that_is_open_is_ready,
@@ -252,7 +255,7 @@ async fn configured(house: &House, retention: i64) -> Server {
     };
     let namespaces = vec![(name("events"), policy(settings))];
     let server = house.another_server().await;
-    let seeded = Policies::seed(&server.store, policy(semel_tests::settings()), namespaces).await;
+    let seeded = Policies::seed(&server.store, None, namespaces).await;
     Server {
         policies: seeded.unwrap().into(),
         ..server
@@ -297,6 +300,55 @@ pub async fn a_duplicate_does_not_slip_through_a_lengthened_retention(house: Hou
     assert_eq!(event_word(&longer, "k", event).await, "completed");
     house.clock.advance(secs(100));
     assert_eq!(event_word(&longer, "k", event).await, "EVENT_TOO_OLD");
+}
+
+/// A server that has read these policies from its configuration.
+async fn seeded(house: &House, others: Option<i64>, events: Option<i64>) -> Server {
+    let kept = |secs: i64| {
+        policy(PolicySettings {
+            retention_ms: secs as u64 * 1_000,
+            ..settings()
+        })
+    };
+    let server = house.another_server().await;
+    let namespaces = events.map(|secs| (name("events"), kept(secs)));
+    let namespaces = namespaces.into_iter().collect();
+    let policies = Policies::seed(&server.store, others.map(kept), namespaces).await;
+    Server {
+        policies: policies.unwrap().into(),
+        ..server
+    }
+}
+
+pub async fn a_namespace_that_gets_its_first_policy_remembers_what_it_had_before(house: House) {
+    seeded(&house, Some(100), None).await;
+    // Both in one configuration, and the one after the other.
+    for (others, then) in [(Some(500), Some(500)), (None, Some(600))] {
+        let longer = seeded(&house, others, then).await;
+        let [old, young] = ["old", "young"].map(|age| format!("{age} under {then:?}"));
+        assert_eq!(event_word(&longer, &old, at(-100)).await, "EVENT_TOO_OLD");
+        assert_eq!(
+            event_word(&longer, &young, at(-100) + TICK).await,
+            "claimed"
+        );
+    }
+}
+
+pub async fn a_first_policy_inherits_the_memory_of_the_others(house: House) {
+    seeded(&house, Some(100), None).await;
+    seeded(&house, Some(500), None).await;
+    house.clock.advance(secs(200));
+    let own = seeded(&house, None, Some(500)).await;
+    // Claimed under 100 s, before the others' retention was made longer.
+    assert_eq!(event_word(&own, "a", at(-1)).await, "EVENT_TOO_OLD");
+    assert_eq!(event_word(&own, "b", at(150)).await, "claimed");
+}
+
+pub async fn a_configuration_that_says_nothing_of_the_others_leaves_their_policy(house: House) {
+    seeded(&house, Some(77), None).await;
+    let silent = seeded(&house, None, None).await;
+    let others = silent.policies.of(&name("nobody"));
+    assert_eq!(others.policy.retention(), secs(77));
 }
 
 pub async fn a_shortened_retention_makes_no_event_too_old_that_was_not(house: House) {

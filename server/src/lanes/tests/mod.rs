@@ -39,7 +39,7 @@ pub(super) async fn house(settings: LaneSettings) -> House {
     let shared: SharedStore = store.clone();
     let default = Policy::new(PolicySettings::default()).unwrap();
     let policies = Arc::new(
-        Policies::seed(&shared, default.clone(), vec![])
+        Policies::seed(&shared, Some(default.clone()), vec![])
             .await
             .unwrap(),
     );

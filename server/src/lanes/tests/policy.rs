@@ -99,7 +99,7 @@ async fn a_full_queue_refuses_claims_and_still_takes_settlements() {
             assert_eq!(house.arrival().await, ("insert", 1));
         }
     }
-    until(|| house.lanes.queues[0].callers.capacity() <= 0).await;
+    until(|| house.lanes.queues[0].callers.capacity() == 0).await;
     assert_eq!(
         house.lanes.claim(id("late"), house.claim(9), None).await,
         Err(LaneError::QueueFull)

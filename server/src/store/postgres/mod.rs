@@ -42,18 +42,23 @@ pub struct PostgresOptions {
     pub migrate: bool,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
+    /// How long after its retention a record is purged at the earliest. Longer than any statement
+    /// can live; see `purge.rs`.
+    pub purge_lag: Span,
     /// Where time comes from.
     pub clock: Clock,
 }
 
 impl PostgresOptions {
-    /// Four lanes, five seconds to connect, the database's clock, and no migration.
+    /// Four lanes, five seconds to connect, a minute of purge lag, the database's clock, and no
+    /// migration.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             lanes: 4,
             migrate: false,
             connect_timeout: Duration::from_secs(5),
+            purge_lag: Span::from_secs(60),
             clock: Clock::Store,
         }
     }
@@ -66,6 +71,7 @@ impl fmt::Debug for PostgresOptions {
             .field("lanes", &self.lanes)
             .field("migrate", &self.migrate)
             .field("connect_timeout", &self.connect_timeout)
+            .field("purge_lag", &self.purge_lag)
             .field("clock", &self.clock)
             .finish_non_exhaustive()
     }
@@ -76,6 +82,7 @@ impl fmt::Debug for PostgresOptions {
 pub struct PostgresStore {
     connector: Connector,
     clock: Clock,
+    purge_lag: Span,
     lanes: Vec<Slot>,
     /// The purge's own, so that it and the lanes do not wait for each other.
     sweep: Slot,
@@ -116,6 +123,7 @@ impl PostgresStore {
         Ok(Self {
             connector,
             clock: options.clock.clone(),
+            purge_lag: options.purge_lag,
             lanes: (0..options.lanes.max(1))
                 .map(|_| Slot::new(Session::Lane))
                 .collect(),
@@ -194,6 +202,7 @@ impl Store for PostgresStore {
     async fn purge(&self, limit: u32) -> Result<Purged, StoreError> {
         let statement = purge::Purge {
             now_us: self.clock.injected_us(),
+            lag: self.purge_lag,
             limit,
             start_at: rand::random_range(0..64),
         };

@@ -4,17 +4,23 @@
 //! changed by the next one, so each repeats its condition. The floor of fences is raised before the
 //! rows go: a crash between the two leaves it higher than need be, which costs nothing.
 //!
-//! An insert that has been under way since before the floor rose does not see it. It gets its own
-//! time for a fence, and that is later than the purged one by the retention at least: only a clock
-//! that goes back by as much within that one statement could make the fence decrease.
+//! An insert takes its time and reads the floor when it starts, and may then wait behind another
+//! server's insert. Were a record purged meanwhile, the insert would find nothing there and grant
+//! the key again, with a fence from before. So the purge stays behind: it sees the records as if it
+//! were [`PostgresOptions::purge_lag`](super::PostgresOptions::purge_lag) ago, which is longer than
+//! any statement can live, and no insert can straddle a life of its key and the end of that.
 
 use sqlx::{PgConnection, Row};
 
 use super::{fault::CallError, slot::Statement};
-use crate::store::{Purged, SWEEP_EVERY, sweep::POSTPONE_AT_LEAST};
+use crate::{
+    key::Span,
+    store::{Purged, SWEEP_EVERY, sweep::POSTPONE_AT_LEAST},
+};
 
 pub(super) struct Purge {
     pub(super) now_us: Option<i64>,
+    pub(super) lag: Span,
     pub(super) limit: u32,
     /// Chance, so that replicas do not all reach for the same bucket.
     pub(super) start_at: usize,
@@ -114,6 +120,7 @@ impl Purge {
             .bind(self.now_us)
             .bind(bucket)
             .bind(i64::from(self.limit))
+            .bind(self.lag.as_micros())
             .fetch_all(connection)
             .await?;
         // The order in which lanes take their locks.
@@ -147,6 +154,7 @@ impl Purge {
             .bind(&rows.namespaces)
             .bind(&rows.keys)
             .bind(&rows.fences)
+            .bind(self.lag.as_micros())
             .execute(connection)
             .await?;
         Ok(done.rows_affected())
@@ -167,6 +175,7 @@ impl Purge {
             .bind(&rows.namespaces)
             .bind(&rows.keys)
             .bind(POSTPONE_AT_LEAST.as_micros())
+            .bind(self.lag.as_micros())
             .execute(connection)
             .await?;
         Ok(done.rows_affected())

@@ -2,7 +2,8 @@
 -- Guard: still settled and past its retention, and still with the fence that the floor was raised
 -- to: another server may have granted the key again meanwhile.
 WITH clock AS MATERIALIZED (
-    SELECT coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now_us
+    SELECT coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+        - $6::bigint AS now_us
 )
 DELETE FROM records AS r
 USING unnest($3::text[], $4::text[], $5::bigint[]) AS b (namespace, key, fence)

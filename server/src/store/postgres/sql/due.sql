@@ -2,7 +2,8 @@
 -- Guard: none; the statements that follow repeat the condition. The time comes from sub-selects, so
 -- that the index is read in its order and no further than the limit.
 WITH clock AS MATERIALIZED (
-    SELECT coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now_us
+    SELECT coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+        - $4::bigint AS now_us
 )
 SELECT
     r.namespace, r.key, r.fence,

@@ -3,7 +3,8 @@
 -- nobody ever settles costs ever less.
 -- Guard: still due, and not past its retention.
 WITH clock AS MATERIALIZED (
-    SELECT coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now_us
+    SELECT coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+        - $6::bigint AS now_us
 )
 UPDATE records AS r
 SET sweep_at_us = coalesce(

@@ -40,6 +40,8 @@ impl Fresh {
         let options = PostgresOptions {
             migrate: true,
             clock: Clock::Manual(clock.clone()),
+            // Tests set the clock, and want to see the purge at once.
+            purge_lag: Span::ZERO,
             ..PostgresOptions::new(cluster.url(&database))
         };
         let store = PostgresStore::open(&options).await.unwrap();
@@ -55,6 +57,8 @@ impl Fresh {
     async fn another(&self, clock: Clock) -> PostgresStore {
         let options = PostgresOptions {
             clock,
+            // Tests set the clock, and want to see the purge at once.
+            purge_lag: Span::ZERO,
             ..PostgresOptions::new(self.cluster.url(&self.database))
         };
         PostgresStore::open(&options).await.unwrap()

@@ -18,6 +18,22 @@ async fn purge_takes_what_is_past_its_retention() {
     testing::purge_takes_what_is_past_its_retention(&fresh.store, &fresh.clock).await;
 }
 
+/// An insert that started before a record was purged must not outlive it: it would grant the key
+/// again, with its own older time for a fence.
+#[tokio::test]
+async fn the_purge_stays_behind_by_more_than_a_statement_can_live() {
+    let fresh = Fresh::open().await;
+    let lag = Span::from_secs(60);
+    let options = PostgresOptions {
+        clock: Clock::Manual(fresh.clock.clone()),
+        ..PostgresOptions::new(fresh.cluster.url(&fresh.database))
+    };
+    assert_eq!(options.purge_lag, lag);
+    assert!(Duration::from(lag) > 2 * connect::STATEMENT_TIMEOUT);
+    let store = PostgresStore::open(&options).await.unwrap();
+    testing::purge_waits_for(&store, &fresh.clock, lag).await;
+}
+
 #[tokio::test]
 async fn policies_are_kept() {
     let fresh = Fresh::open().await;
