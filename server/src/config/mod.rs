@@ -220,7 +220,7 @@ impl Config {
 
 /// A Claim that waits is a call under way, so those that wait must leave room for others.
 fn waiters(file: &file::File, calls: usize, problems: &mut Vec<Problem>) -> usize {
-    let most = calls / 2;
+    let most = (calls / 2).max(1);
     let waiters = file
         .max_waiters
         .unwrap_or(LaneSettings::default().waiters.min(most));

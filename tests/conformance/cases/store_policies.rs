@@ -310,13 +310,13 @@ async fn seeded(house: &House, others: Option<i64>, events: Option<i64>) -> Serv
             ..settings()
         })
     };
-    let server = house.another_server().await;
     let namespaces = events.map(|secs| (name("events"), kept(secs)));
     let namespaces = namespaces.into_iter().collect();
-    let policies = Policies::seed(&server.store, others.map(kept), namespaces).await;
+    let policies = Policies::seed(&house.store, others.map(kept), namespaces).await;
     Server {
+        store: house.store.clone(),
         policies: policies.unwrap().into(),
-        ..server
+        lanes: house.lanes.clone(),
     }
 }
 
