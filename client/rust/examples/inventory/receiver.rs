@@ -11,7 +11,7 @@
 //! | the key came with another body | 422 |
 //! | not enough stock | 409, for good: replayed like a success |
 //! | no key, or a body that is no event | 400 |
-//! | Semel is away | 503 and `Retry-After`; nothing was done |
+//! | Semel is away | 503 and `Retry-After`; no stock was taken |
 //!
 //! Errors are `application/problem+json`. The demo of the server includes this file as it is, with
 //! `#[path]`; its two modules lie beside it.
@@ -398,7 +398,7 @@ impl Receiver {
                 Answer::stored(&result).into_response(false)
             }
             error => {
-                tracing::warn!(%error, "semel could not be asked");
+                tracing::warn!(%error, "semel could not be asked, or not be told of a failure");
                 self.count(|n| n.unavailable += 1);
                 Answer::come_back("unavailable", "the deduplication service cannot be asked")
                     .retry_after(error.retry_after().unwrap_or_default())
