@@ -5,7 +5,7 @@
 //! for ever; an id that is not known yet was stored by another server, and one renewal finds it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
@@ -87,13 +87,12 @@ impl Policies {
             },
         };
         known.renew(store).await?;
-        // What has held so far, before any of it is changed below.
-        let before = known.clone();
         let is_new = !known.by_namespace.contains_key(&Namespace::unconfigured());
         let unconfigured = unconfigured
             .or_else(|| is_new.then(Policy::built_in))
             .map(|policy| (Namespace::unconfigured(), policy));
         let configured = unconfigured.into_iter().chain(namespaces);
+        // Read again after all of them: until then `known` is what has held so far.
         for (namespace, policy) in configured {
             let standing = known.by_namespace.get(&namespace);
             if standing.is_some_and(|standing| standing.policy.id() == policy.id()) {
@@ -102,14 +101,14 @@ impl Policies {
             store
                 .put_policy(policy.id(), &policy.canonical_text())
                 .await?;
-            let remembered = before.remembered(&namespace);
+            let remembered = known.remembered(&namespace);
             let remembered_until_now = (policy.retention() > remembered).then_some(remembered);
             store
                 .put_namespace(&namespace, policy.id(), remembered_until_now)
                 .await?;
             tracing::info!(%namespace, policy = policy.id().as_i64(), "policy set");
-            known.renew(store).await?;
         }
+        known.renew(store).await?;
         Ok(Self {
             known: RwLock::new(known),
         })
@@ -178,7 +177,10 @@ impl Known {
         // Namespaces first: every policy they name is then among those read after them.
         let rows = store.namespaces().await?;
         for (id, text) in store.policies().await? {
-            self.by_id.insert(id, Arc::new(read(id, &text)?));
+            // An id names the same text for ever, so what is known need not be read again.
+            if let Entry::Vacant(unknown) = self.by_id.entry(id) {
+                unknown.insert(Arc::new(read(id, &text)?));
+            }
         }
         for row in rows {
             let named = self.by_id.get(&row.policy);

@@ -180,3 +180,22 @@ pub struct NamespaceRow {
     /// What it may have forgotten although the policy says otherwise.
     pub memory: Memory,
 }
+
+impl NamespaceRow {
+    /// From the columns of `sql/namespaces.sql`, in their order.
+    fn from_columns(
+        namespace: &str,
+        policy_id: i64,
+        shorter_until_us: i64,
+        shorter_retention_us: i64,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            namespace: Namespace::from_stored(namespace).map_err(StoreError::rejected)?,
+            policy: PolicyId::from_i64(policy_id),
+            memory: Memory {
+                shorter_until: Timestamp::from_micros(shorter_until_us),
+                shorter_retention: Span::from_micros(shorter_retention_us),
+            },
+        })
+    }
+}

@@ -8,7 +8,7 @@ mod waiting;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use self::faulty::Faulty;
 use super::*;
@@ -79,6 +79,12 @@ impl House {
             Ok(ClaimReply::Claimed(grant)) => grant,
             other => panic!("{key} was not claimed: {other:?}"),
         }
+    }
+
+    /// Sends a Claim in the background.
+    pub fn claims(&self, key: &str, attempt: u8) -> JoinHandle<Result<ClaimReply, LaneError>> {
+        let (lanes, id, claim) = (self.lanes.clone(), id(key), self.claim(attempt));
+        tokio::spawn(async move { lanes.claim(id, claim, None).await })
     }
 
     pub async fn look(&self, key: &str) -> Result<Outcome, LaneError> {

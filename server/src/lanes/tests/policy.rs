@@ -22,10 +22,7 @@ async fn what_queued_during_a_commit_goes_into_the_next_one_together() {
     house.store.shut();
     let mut calls = Vec::new();
     for n in 0..20 {
-        let (lanes, claim) = (house.lanes.clone(), house.claim(n + 1));
-        calls.push(tokio::spawn(async move {
-            lanes.claim(id(&n.to_string()), claim, None).await
-        }));
+        calls.push(house.claims(&n.to_string(), n + 1));
         if n == 0 {
             // The first one is alone in its commit, and the others find it under way.
             assert_eq!(house.arrival().await, ("insert", 1));
@@ -53,10 +50,7 @@ async fn a_thousand_duplicates_of_one_key_cost_one_insert_and_one_load() {
         .await
         .unwrap();
     house.store.shut();
-    let blocker = {
-        let (lanes, claim) = (house.lanes.clone(), house.claim(2));
-        tokio::spawn(async move { lanes.claim(id("other"), claim, None).await })
-    };
+    let blocker = house.claims("other", 2);
     for expected in ["insert", "complete", "insert"] {
         assert_eq!(house.arrival().await, (expected, 1));
     }
@@ -91,10 +85,7 @@ async fn a_full_queue_refuses_claims_and_still_takes_settlements() {
     let mut waiting = Vec::new();
     // One under way at the gate, four in the queue.
     for n in 0..5 {
-        let (lanes, claim) = (house.lanes.clone(), house.claim(n + 2));
-        waiting.push(tokio::spawn(async move {
-            lanes.claim(id(&format!("k{n}")), claim, None).await
-        }));
+        waiting.push(house.claims(&format!("k{n}"), n + 2));
         if n == 0 {
             assert_eq!(house.arrival().await, ("insert", 1));
         }
@@ -155,15 +146,9 @@ async fn a_settlement_waits_for_room_instead_of_being_refused() {
 async fn a_claim_whose_caller_left_before_its_turn_is_dropped() {
     let mut house = house(LaneSettings::default()).await;
     house.store.shut();
-    let first = {
-        let (lanes, claim) = (house.lanes.clone(), house.claim(1));
-        tokio::spawn(async move { lanes.claim(id("first"), claim, None).await })
-    };
+    let first = house.claims("first", 1);
     house.arrival().await;
-    let gone = {
-        let (lanes, claim) = (house.lanes.clone(), house.claim(2));
-        tokio::spawn(async move { lanes.claim(id("gone"), claim, None).await })
-    };
+    let gone = house.claims("gone", 2);
     until(|| house.lanes.queues[0].callers.capacity() < 4_096).await;
     gone.abort();
     assert!(gone.await.unwrap_err().is_cancelled());
@@ -183,10 +168,7 @@ async fn a_settlement_whose_caller_left_is_carried_out() {
     let grant = house.claimed("paid", 1).await;
     house.arrival().await;
     house.store.shut();
-    let blocker = {
-        let (lanes, claim) = (house.lanes.clone(), house.claim(2));
-        tokio::spawn(async move { lanes.claim(id("blocker"), claim, None).await })
-    };
+    let blocker = house.claims("blocker", 2);
     house.arrival().await;
     let gone = {
         let lanes = house.lanes.clone();
@@ -260,10 +242,7 @@ async fn a_poisonous_command_fails_alone() {
     let calls: Vec<_> = ["a", "poison", "b"]
         .into_iter()
         .zip(1..)
-        .map(|(key, n)| {
-            let (lanes, claim) = (house.lanes.clone(), house.claim(n));
-            tokio::spawn(async move { lanes.claim(id(key), claim, None).await })
-        })
+        .map(|(key, n)| house.claims(key, n))
         .collect();
     house.arrival().await;
     house.store.reopen();
@@ -300,10 +279,7 @@ async fn closing_carries_out_what_was_accepted_and_takes_nothing_more() {
     house.store.shut();
     let mut calls = Vec::new();
     for n in 0..10 {
-        let (lanes, claim) = (house.lanes.clone(), house.claim(n + 1));
-        calls.push(tokio::spawn(async move {
-            lanes.claim(id(&n.to_string()), claim, None).await
-        }));
+        calls.push(house.claims(&n.to_string(), n + 1));
         if n == 0 {
             house.arrival().await;
         }

@@ -4,7 +4,7 @@ use sqlx::{PgConnection, Row};
 
 use super::{fault::CallError, slot::Statement};
 use crate::{
-    key::{Memory, Namespace, PolicyId, Span, Timestamp},
+    key::{Namespace, PolicyId, Span},
     store::{NamespaceRow, PolicyTaken, StoreError},
 };
 
@@ -34,15 +34,12 @@ impl Statement for Namespaces {
             .await?;
         rows.iter()
             .map(|row| {
-                Ok(NamespaceRow {
-                    namespace: Namespace::from_stored(row.try_get(0)?)
-                        .map_err(StoreError::rejected)?,
-                    policy: PolicyId::from_i64(row.try_get(1)?),
-                    memory: Memory {
-                        shorter_until: Timestamp::from_micros(row.try_get(2)?),
-                        shorter_retention: Span::from_micros(row.try_get(3)?),
-                    },
-                })
+                Ok(NamespaceRow::from_columns(
+                    row.try_get(0)?,
+                    row.try_get(1)?,
+                    row.try_get(2)?,
+                    row.try_get(3)?,
+                )?)
             })
             .collect()
     }

@@ -7,8 +7,8 @@ use super::{
     fault::CallError,
 };
 use crate::{
-    key::{Memory, Namespace, PolicyId, Span, Timestamp},
-    store::{NamespaceRow, PolicyTaken, StoreError},
+    key::{Namespace, PolicyId, Span, Timestamp},
+    store::{NamespaceRow, PolicyTaken},
 };
 
 pub(super) struct Policies;
@@ -37,15 +37,12 @@ impl Read for Namespaces {
             .await?;
         rows.iter()
             .map(|row| {
-                Ok(NamespaceRow {
-                    namespace: Namespace::from_stored(row.try_get(0)?)
-                        .map_err(StoreError::rejected)?,
-                    policy: PolicyId::from_i64(row.try_get(1)?),
-                    memory: Memory {
-                        shorter_until: Timestamp::from_micros(row.try_get(2)?),
-                        shorter_retention: Span::from_micros(row.try_get(3)?),
-                    },
-                })
+                Ok(NamespaceRow::from_columns(
+                    row.try_get(0)?,
+                    row.try_get(1)?,
+                    row.try_get(2)?,
+                    row.try_get(3)?,
+                )?)
             })
             .collect()
     }
