@@ -6,7 +6,11 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=semel");
-    let files = ["semel/v1/idempotency.proto", "semel/v1/outcome.proto"];
+    let files = [
+        "semel/v1/idempotency.proto",
+        "semel/v1/outcome.proto",
+        "semel/v1/session.proto",
+    ];
     let descriptors = protox::compile(files, ["."])?;
 
     let out = PathBuf::from(env::var("OUT_DIR")?);

@@ -3,7 +3,10 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use opentelemetry::global;
-use semel_proto::v1::{self, idempotency_service_server::IdempotencyServiceServer};
+use semel_proto::v1::{
+    self, idempotency_service_server::IdempotencyServiceServer,
+    session_service_server::SessionServiceServer,
+};
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -13,10 +16,10 @@ use crate::{
     config::{Config, StoreConfig},
     key::limits,
     lanes::Lanes,
-    net::{Admission, AdmissionLayer, DeadlineLayer, MalformedLayer, Server},
+    net::{AdmissionLayer, DeadlineLayer, MalformedLayer, Server},
     policies::{Policies, PolicyError},
     purge::{self, PurgeMetrics},
-    rpc::IdempotencyRpc,
+    rpc::{Admission, IdempotencyRpc, SessionRpc},
     store::{
         Clock, OpenError, SharedStore,
         postgres::{PostgresOptions, PostgresStore},
@@ -25,7 +28,7 @@ use crate::{
 };
 
 /// What the health service tells of. The empty name is the server as a whole.
-const HEALTH_NAMES: [&str; 2] = ["", "semel.v1.IdempotencyService"];
+const HEALTH_NAMES: [&str; 3] = ["", "semel.v1.IdempotencyService", "semel.v1.SessionService"];
 /// How often the store is asked whether it can be written to, for the health service.
 const HEALTH_PROBE: Duration = Duration::from_secs(1);
 /// Largest request: the largest result, or a delivery, and the fields around it.
@@ -155,9 +158,23 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
 
     let lanes = Arc::new(Lanes::start(&store, &policies, &config.lanes));
     let (health, health_service) = tonic_health::server::health_reporter();
-    let service = IdempotencyRpc::new(lanes.clone(), policies.clone());
+    let stop = CancellationToken::new();
+    // One budget for all connections, for single calls and streams alike.
+    let admission = Admission::new(config.calls);
+    let calls = IdempotencyRpc::new(lanes.clone(), policies.clone());
+    let streams = SessionRpc::new(
+        lanes.clone(),
+        policies.clone(),
+        admission.clone(),
+        stop.clone(),
+    );
     let routes = tonic::service::Routes::new(
-        IdempotencyServiceServer::new(service)
+        IdempotencyServiceServer::new(calls)
+            .max_decoding_message_size(REQUEST_BYTES)
+            .max_encoding_message_size(RESPONSE_BYTES),
+    )
+    .add_service(
+        SessionServiceServer::new(streams)
             .max_decoding_message_size(REQUEST_BYTES)
             .max_encoding_message_size(RESPONSE_BYTES),
     )
@@ -170,13 +187,11 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
         .layer(DeadlineLayer)
         // Tonic's own refusals of messages it cannot read.
         .layer(MalformedLayer)
-        // One budget for all connections.
-        .layer(AdmissionLayer(Admission::new(config.calls)))
+        .layer(AdmissionLayer(admission))
         .service(routes.prepare().into_axum_router());
 
     // Both names, before anybody can ask: the store has been opened and read a moment ago.
     set_health(&health, true).await;
-    let stop = CancellationToken::new();
     // In the background, until everything else has ended.
     let background = TaskTracker::new();
     let background_stop = CancellationToken::new();

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::answer::AnswerTo;
 
 use crate::key::{
     KeyId,
@@ -44,17 +46,12 @@ pub(super) struct Job {
     pub command: Command,
     /// How often it was decided in vain.
     pub tries: u32,
-    answer: oneshot::Sender<Result<Reply, LaneError>>,
+    answer: AnswerTo,
     _payload: Payload,
 }
 
 impl Job {
-    pub fn new(
-        id: KeyId,
-        command: Command,
-        answer: oneshot::Sender<Result<Reply, LaneError>>,
-        payload: Payload,
-    ) -> Self {
+    pub fn new(id: KeyId, command: Command, answer: AnswerTo, payload: Payload) -> Self {
         Self {
             id,
             command,
@@ -70,8 +67,7 @@ impl Job {
     }
 
     pub fn answer(self, answer: Result<Reply, LaneError>) {
-        // The caller may be gone; what was decided stands all the same.
-        let _ = self.answer.send(answer);
+        self.answer.send(self.id, answer);
     }
 }
 

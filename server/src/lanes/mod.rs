@@ -9,6 +9,7 @@
 //! - **Queue full**: a Claim or Lookup is refused with [`LaneError::QueueFull`] at once. A holder's
 //!   command (Complete, Fail, Extend, Checkpoint) has a queue of its own, is served first, and waits
 //!   for room until its deadline: shedding one would make a duplicate.
+//! - **A stream of commands** waits for room instead, and is not read on meanwhile.
 //! - **Caller gone**: a Claim or Lookup whose caller left before its turn is dropped. A holder's
 //!   command that was accepted is always carried out.
 //! - **Store failed**: every command of that store call answers [`LaneError::StoreUnavailable`];
@@ -18,6 +19,7 @@
 //!   [`round::MOST_TRIES`] times, then [`LaneError::Contention`].
 //! - **Shutdown**: queues close, what they hold is carried out, then the workers end.
 
+mod answer;
 mod job;
 mod round;
 mod settings;
@@ -32,6 +34,8 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use answer::AnswerTo;
+pub use answer::{Answers, Ticket};
 use job::Job;
 pub use job::LaneError;
 pub use settings::LaneSettings;
@@ -115,12 +119,11 @@ impl Lanes {
     /// # Errors
     /// See the module's documentation; [`LaneError::Refused`] is the rules' own answer.
     pub async fn call(&self, id: KeyId, command: Command) -> Result<Reply, LaneError> {
-        let queues = &self.queues[(id.hash() % self.queues.len() as u64) as usize];
         let (answer, answered) = oneshot::channel();
-        let of_holder = command.is_of_a_holder();
         let payload = self.reserve(&command).await?;
-        let job = Job::new(id, command, answer, payload);
-        if of_holder {
+        let queues = self.queues_of(&id);
+        let job = Job::new(id, command, AnswerTo::Caller(answer), payload);
+        if job.command.is_of_a_holder() {
             queues
                 .holders
                 .send(job)
@@ -138,6 +141,39 @@ impl Lanes {
                 "the lane ended before it answered".into(),
             ))
         })
+    }
+
+    /// Takes in one command of a stream, whose answer goes to `answers` with the `ticket`.
+    ///
+    /// Where the lane's queue is full this waits for room, Claim or not: it is the stream that is
+    /// held back, and through it its sender. Of a worker that panicked no answer comes; see
+    /// [`Lanes::broken`].
+    pub async fn submit(
+        &self,
+        id: KeyId,
+        command: Command,
+        answers: &Arc<dyn Answers>,
+        ticket: Ticket,
+    ) {
+        let payload = match self.reserve(&command).await {
+            Ok(payload) => payload,
+            Err(error) => return answers.take(ticket, id, Err(error)),
+        };
+        let queues = self.queues_of(&id);
+        let queue = if command.is_of_a_holder() {
+            &queues.holders
+        } else {
+            &queues.callers
+        };
+        let answer = AnswerTo::Stream(answers.clone(), ticket);
+        let job = Job::new(id, command, answer, payload);
+        if let Err(mpsc::error::SendError(job)) = queue.send(job).await {
+            job.answer(Err(LaneError::ShuttingDown));
+        }
+    }
+
+    fn queues_of(&self, id: &KeyId) -> &Queues {
+        &self.queues[(id.hash() % self.queues.len() as u64) as usize]
     }
 
     /// Small payloads are bounded by the number of places in the queues; only large ones are

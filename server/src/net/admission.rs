@@ -1,39 +1,20 @@
-//! How many calls the server takes on at once, over all connections.
+//! [`Admission`]'s budgets for single calls.
 //!
-//! Two budgets, so that settlements outrank claims under overload: a Claim or Lookup over its
-//! budget is refused at once, and a holder's call (Complete, Fail, Extend, Checkpoint) waits for
-//! its own budget until its deadline. Health checks and reflection are not counted.
+//! A Claim or Lookup over its budget is refused at once, and a holder's call (Complete, Fail,
+//! Extend, Checkpoint) waits for its own budget until its deadline. Health checks and reflection
+//! are not counted; a Session counts its commands itself.
 
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use http::Request;
-use tokio::sync::Semaphore;
 use tower::{Layer, Service};
 
 use super::HttpResponse;
-use crate::rpc;
-
-/// The two budgets.
-#[derive(Debug, Clone)]
-pub struct Admission {
-    callers: Arc<Semaphore>,
-    holders: Arc<Semaphore>,
-}
-
-impl Admission {
-    /// Takes on up to `calls` of callers, and as many of holders.
-    pub fn new(calls: usize) -> Self {
-        Self {
-            callers: Arc::new(Semaphore::new(calls)),
-            holders: Arc::new(Semaphore::new(calls)),
-        }
-    }
-}
+use crate::rpc::{self, Admission};
 
 /// Keeps [`Admission`]'s budgets.
 #[derive(Debug, Clone)]

@@ -1,5 +1,8 @@
 //! The caller's deadline, kept by the server.
 //!
+//! The layer ends what has not begun to answer by then: every single call. A stream has its deadline
+//! told, and ends itself.
+//!
 //! A call whose deadline passed answers DEADLINE_EXCEEDED. Dropping its handler undoes nothing: a
 //! command that a lane accepted is carried out there.
 
@@ -19,6 +22,9 @@ use crate::rpc::{self, Deadline};
 
 /// Deadline of a call that names none: the longest wait of a Claim and then some.
 const DEFAULT: Duration = Duration::from_secs(5 * 60 + 15);
+
+/// What a stream's deadline is cut to, so that no sum overflows: a year.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Ends calls at their `grpc-timeout`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,11 +57,13 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let allowed = grpc_timeout(request.headers())
-            .unwrap_or(DEFAULT)
-            .min(DEFAULT);
-        let deadline = Instant::now() + allowed;
-        request.extensions_mut().insert(Deadline::new(deadline));
+        let named = grpc_timeout(request.headers());
+        let deadline = Instant::now() + named.unwrap_or(DEFAULT).min(DEFAULT);
+        request.extensions_mut().insert(match named {
+            // A stream may be meant to last for longer than any single call.
+            Some(allowed) => Deadline::of_the_caller(Instant::now() + allowed.min(LONGEST)),
+            None => Deadline::of_the_server(deadline),
+        });
         let answer = self.inner.call(request);
         Box::pin(async move {
             match timeout_at(deadline, answer).await {

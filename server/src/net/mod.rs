@@ -9,7 +9,7 @@ mod deadline;
 mod malformed;
 mod serve;
 
-pub use admission::{Admission, AdmissionLayer};
+pub use admission::AdmissionLayer;
 pub use deadline::DeadlineLayer;
 pub use malformed::MalformedLayer;
 pub use serve::{NetSettings, Server};

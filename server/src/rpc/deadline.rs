@@ -4,16 +4,35 @@ use tokio::time::Instant;
 
 /// When the caller stops waiting. An extension of every request.
 #[derive(Debug, Clone, Copy)]
-pub struct Deadline(Instant);
+pub struct Deadline {
+    at: Instant,
+    is_of_the_caller: bool,
+}
 
 impl Deadline {
-    /// A deadline at this point in time.
-    pub fn new(at: Instant) -> Self {
-        Self(at)
+    /// A deadline that the caller named.
+    pub fn of_the_caller(at: Instant) -> Self {
+        Self {
+            at,
+            is_of_the_caller: true,
+        }
+    }
+
+    /// The server's own bound of a single call whose caller named none.
+    pub fn of_the_server(at: Instant) -> Self {
+        Self {
+            at,
+            is_of_the_caller: false,
+        }
     }
 
     /// The point in time.
     pub fn at(&self) -> Instant {
-        self.0
+        self.at
+    }
+
+    /// The point in time, if the caller named it: a stream goes on as long as its caller likes.
+    pub fn named(&self) -> Option<Instant> {
+        self.is_of_the_caller.then_some(self.at)
     }
 }

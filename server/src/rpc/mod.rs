@@ -1,12 +1,16 @@
-//! The gRPC service: wire to rules and back. The only place, with the command line, that sees
+//! The gRPC services: wire to rules and back. The only place, with the command line, that sees
 //! protobuf types.
 
+mod admission;
 mod deadline;
 mod reply;
 mod request;
 mod service;
+mod session;
 mod status;
 
+pub use admission::Admission;
 pub use deadline::Deadline;
 pub use service::IdempotencyRpc;
+pub use session::SessionRpc;
 pub use status::{deadline_exceeded, malformed, too_many_requests};

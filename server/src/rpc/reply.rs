@@ -2,11 +2,35 @@
 
 use prost::Message as _;
 use semel_proto::v1;
+use tonic::Status;
 
+use super::status;
 use crate::key::{
-    Span, Timestamp,
-    transition::{ClaimGrant, ClaimReply, Details, Outcome},
+    KeyId, Span, Timestamp,
+    transition::{ClaimGrant, ClaimReply, Details, Outcome, Reply},
 };
+
+/// Any reply, as an answer in a stream.
+pub(super) fn session(
+    id: &KeyId,
+    reply: Reply,
+    include_delivery: bool,
+) -> Result<v1::session_response::Answer, Status> {
+    use v1::session_response::Answer;
+    Ok(match reply {
+        Reply::Claim(reply) => Answer::Claim(claim(reply)),
+        Reply::Complete {
+            repeat,
+            completed_at,
+        } => Answer::Complete(complete(repeat, completed_at)),
+        Reply::Fail { repeat, outcome } => Answer::Fail(fail(repeat, outcome)),
+        Reply::Extend { lease, hold } => Answer::Extend(extend(lease, hold)),
+        Reply::Checkpoint => Answer::Checkpoint(v1::CheckpointResponse {}),
+        Reply::Lookup { outcome, details } => {
+            Answer::Lookup(lookup(id, outcome, details, include_delivery)?)
+        }
+    })
+}
 
 pub(super) fn claim(reply: ClaimReply) -> v1::ClaimResponse {
     use v1::claim_response::Outcome as Wire;
@@ -41,10 +65,11 @@ pub(super) fn fail(repeat: bool, outcome: Outcome) -> v1::FailResponse {
 }
 
 pub(super) fn lookup(
+    id: &KeyId,
     outcome: Outcome,
     details: Details,
     include_delivery: bool,
-) -> Result<v1::LookupResponse, prost::DecodeError> {
+) -> Result<v1::LookupResponse, Status> {
     use v1::lookup_response::Outcome as Wire;
     let outcome = match Standing::from(outcome) {
         Standing::InProgress(it) => Wire::InProgress(it),
@@ -63,7 +88,13 @@ pub(super) fn lookup(
         retention: details.retention.map(duration),
         checkpoint: details.checkpoint,
         fingerprint: details.fingerprint,
-        delivery: delivery.map(v1::Delivery::decode).transpose()?,
+        delivery: delivery
+            .map(v1::Delivery::decode)
+            .transpose()
+            .map_err(|error| {
+                tracing::error!(?id, %error, "a kept delivery cannot be decoded");
+                status::internal(id, "the kept delivery cannot be read")
+            })?,
     })
 }
 

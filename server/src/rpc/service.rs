@@ -46,7 +46,7 @@ impl IdempotencyRpc {
 }
 
 /// The key that a request names. First of all, so that every other error can name it.
-fn id_of(namespace: &str, key: &str) -> Result<KeyId, Status> {
+pub(super) fn id_of(namespace: &str, key: &str) -> Result<KeyId, Status> {
     KeyId::parse(namespace, key).map_err(|invalid| status::invalid(None, &invalid))
 }
 
@@ -121,11 +121,7 @@ impl IdempotencyService for IdempotencyRpc {
         let id = id_of(&request.namespace, &request.key)?;
         match self.call(id, Ok(Command::Lookup)).await? {
             (id, Reply::Lookup { outcome, details }) => {
-                let response = reply::lookup(outcome, details, request.include_delivery);
-                response.map(Response::new).map_err(|error| {
-                    tracing::error!(?id, %error, "a kept delivery cannot be decoded");
-                    status::internal(&id, "the kept delivery cannot be read")
-                })
+                reply::lookup(&id, outcome, details, request.include_delivery).map(Response::new)
             }
             (id, _) => Err(mixed_up(&id)),
         }

@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use semel_proto::ERROR_DOMAIN;
+use prost::Message as _;
+use semel_proto::{ERROR_DOMAIN, v1};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -73,7 +74,11 @@ pub(super) fn internal(id: &KeyId, message: &str) -> Status {
 /// our words. `None` for any other answer.
 pub fn malformed(headers: &http::HeaderMap) -> Option<Status> {
     // Only an answer without a body has its status in the headers.
-    let status = Status::from_header_map(headers)?;
+    malformed_message(&Status::from_header_map(headers)?)
+}
+
+/// The same for what tonic's decoder says of a message in a stream.
+pub(super) fn malformed_message(status: &Status) -> Option<Status> {
     let is_of_the_decoder = match status.code() {
         Code::OutOfRange => true,
         Code::Internal => status
@@ -94,6 +99,22 @@ pub fn malformed(headers: &http::HeaderMap) -> Option<Status> {
         message,
         details,
     ))
+}
+
+/// The client took its Claim back while it waited.
+pub(super) fn cancelled(id: &KeyId) -> Status {
+    let details = ErrorDetails::with_error_info("CANCELLED", ERROR_DOMAIN, metadata(Some(id)));
+    Status::with_error_details(Code::Cancelled, "the wait was cancelled", details)
+}
+
+/// A status as an answer in a stream.
+pub(super) fn in_session(status: &Status) -> v1::SessionError {
+    // What goes into the trailer of a single call is a google.rpc.Status, and so is this.
+    v1::SessionError::decode(status.details()).unwrap_or_else(|_| v1::SessionError {
+        code: status.code().into(),
+        message: status.message().into(),
+        details: Vec::new(),
+    })
 }
 
 /// The call's deadline passed before it was answered.

@@ -99,6 +99,25 @@ pub enum Reply {
     },
 }
 
+impl Reply {
+    /// Bytes of the parts that can be large.
+    pub fn payload_len(&self) -> usize {
+        let of = |outcome: &Outcome| match outcome {
+            Outcome::Completed { result, .. } | Outcome::Failed { result, .. } => result.len(),
+            _ => 0,
+        };
+        let len = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        match self {
+            Self::Claim(ClaimReply::Claimed(grant)) => len(&grant.checkpoint),
+            Self::Claim(ClaimReply::Standing(outcome)) | Self::Fail { outcome, .. } => of(outcome),
+            Self::Lookup { outcome, details } => {
+                of(outcome) + len(&details.checkpoint) + len(&details.delivery)
+            }
+            Self::Complete { .. } | Self::Extend { .. } | Self::Checkpoint => 0,
+        }
+    }
+}
+
 /// What a Claim answers: the right to act, or what stands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClaimReply {

@@ -1,0 +1,99 @@
+//! `semel.v1.SessionService`: the calls of the other service, pipelined on one stream.
+//!
+//! # How a stream flows
+//! A task reads commands, checks them and hands them to the lanes; the lanes put each answer into
+//! the stream's [`Outbox`]; HTTP/2 takes the answers out of it as fast as the client reads.
+//!
+//! # What is bounded, and by what
+//! - **Commands**: a command has a place of its stream's [`WINDOW`] and one of the server's budget
+//!   ([`Admission`]) from before it is read until its answer was taken out. Where there is none,
+//!   the stream is not read on, and HTTP/2 flow control holds the client back.
+//! - **Bytes**: a stream whose answers of more than [`OUTBOX_BYTES`] nobody took is not read on
+//!   either, and large answers have a budget over all streams; see [`Outbox`].
+//! - **Streams**: [`STREAMS`].
+//!
+//! So a client that does not read costs a window of commands and its share of those bytes, and
+//! keeps nobody else waiting: lanes never wait for an outbox.
+//!
+//! # How it ends
+//! When the client ends its side, its deadline passes, it sends what is no message, or the server
+//! stops: nothing more is read, what was read is answered, and the stream ends. When the client is
+//! gone, the same as for single calls: what holders said is carried out, what callers asked is
+//! dropped where it was not begun.
+
+mod outbox;
+mod reader;
+
+use std::sync::Arc;
+
+use semel_proto::v1::{self, session_service_server::SessionService};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use self::{
+    outbox::{AnswerStream, Outbox},
+    reader::Reader,
+};
+use super::{Admission, Deadline, status};
+use crate::{lanes::Lanes, policies::Policies};
+
+/// Commands of one stream that may be unanswered.
+const WINDOW: u32 = 1_024;
+/// Streams that may be open at once, over all connections.
+const STREAMS: usize = 4_096;
+/// Bytes of answers that one stream may keep waiting before it is not read on.
+const OUTBOX_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of large answers that all streams together may keep waiting.
+const ALL_OUTBOX_BYTES: usize = 256 * 1024 * 1024;
+
+/// The service over lanes and policies.
+#[derive(Debug, Clone)]
+pub struct SessionRpc {
+    lanes: Arc<Lanes>,
+    policies: Arc<Policies>,
+    admission: Admission,
+    streams: Arc<Semaphore>,
+    answer_bytes: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+impl SessionRpc {
+    /// A service that carries commands to `lanes`, within `admission`, until `stop`.
+    pub fn new(
+        lanes: Arc<Lanes>,
+        policies: Arc<Policies>,
+        admission: Admission,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            lanes,
+            policies,
+            admission,
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            answer_bytes: Arc::new(Semaphore::new(ALL_OUTBOX_BYTES)),
+            stop,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl SessionService for SessionRpc {
+    type SessionStream = AnswerStream;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::SessionRequest>>,
+    ) -> Result<Response<AnswerStream>, Status> {
+        let place = self
+            .streams
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| status::too_many_requests())?;
+        let deadline = request.extensions().get().and_then(Deadline::named);
+        let (outbox, answers) = Outbox::open(place, self.answer_bytes.clone());
+        let reader = Reader::new(self, outbox, deadline);
+        tokio::spawn(reader.run(request.into_inner()));
+        Ok(Response::new(answers))
+    }
+}

@@ -1,0 +1,236 @@
+//! Reads a stream's commands, checks them and hands them to the lanes.
+
+use std::{collections::HashMap, pin::pin, sync::Arc};
+
+use semel_proto::v1::{
+    SessionCancelled, SessionRequest, session_request::Command as Wire, session_response::Answer,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use super::{SessionRpc, WINDOW, outbox::Outbox};
+use crate::{
+    key::{
+        Invalid, Jitter, KeyId,
+        transition::{Claim, Command, Reply},
+    },
+    lanes::{Answers, Lanes, Ticket, Wait},
+    policies::Policies,
+    rpc::{
+        Admission,
+        request::{self, ClaimCall},
+        service::id_of,
+        status,
+    },
+};
+
+/// The reading side of one stream.
+pub(super) struct Reader {
+    lanes: Arc<Lanes>,
+    policies: Arc<Policies>,
+    admission: Admission,
+    stop: CancellationToken,
+    window: Arc<Semaphore>,
+    outbox: Arc<Outbox>,
+    /// The same, as the lanes know it.
+    answers: Arc<dyn Answers>,
+    /// Claims that wait, by number; dropping the sender's other half tells that one has ended.
+    waits: HashMap<u64, oneshot::Sender<()>>,
+    deadline: Option<Instant>,
+}
+
+impl Reader {
+    pub(super) fn new(rpc: &SessionRpc, outbox: Arc<Outbox>, deadline: Option<Instant>) -> Self {
+        Self {
+            lanes: rpc.lanes.clone(),
+            policies: rpc.policies.clone(),
+            admission: rpc.admission.clone(),
+            stop: rpc.stop.clone(),
+            window: Arc::new(Semaphore::new(WINDOW as usize)),
+            answers: outbox.clone(),
+            outbox,
+            waits: HashMap::new(),
+            deadline,
+        }
+    }
+
+    /// Reads until the stream, its deadline or the server ends. The stream's answers end when the
+    /// last of what was read is answered, because then nobody has the outbox any more.
+    pub(super) async fn run(mut self, mut commands: Streaming<SessionRequest>) {
+        let stop = self.stop.clone();
+        let outbox = self.outbox.clone();
+        let deadline = self.deadline;
+        let mut stopped = pin!(stop.cancelled());
+        let mut closed = pin!(outbox.closed());
+        let mut expired = pin!(async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        });
+        while !stop.is_cancelled() {
+            let next = tokio::select! {
+                // First what is most often ready: the others are looked at when there is nothing
+                // to read.
+                biased;
+                next = self.next(&mut commands) => next,
+                () = &mut stopped => break,
+                () = &mut closed => break,
+                () = &mut expired => {
+                    outbox.end_with(status::deadline_exceeded());
+                    break;
+                }
+            };
+            match next {
+                // Outside of the select: what was read is not dropped again.
+                Ok(Some((place, request))) => self.hand_on(place, request).await,
+                Ok(None) => break,
+                Err(status) => {
+                    outbox.end_with(status::malformed_message(&status).unwrap_or(status));
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The next command, once there is room for its answer; `None` at the stream's end.
+    async fn next(
+        &self,
+        commands: &mut Streaming<SessionRequest>,
+    ) -> Result<Option<(OwnedSemaphorePermit, SessionRequest)>, Status> {
+        self.outbox.has_room().await;
+        let place = permit(&self.window).await;
+        let request = commands.message().await?;
+        Ok(request.map(|request| (place, request)))
+    }
+
+    async fn hand_on(&mut self, place: OwnedSemaphorePermit, request: SessionRequest) {
+        let budget = match request.command {
+            Some(Wire::Claim(_) | Wire::Lookup(_)) | None => &self.admission.callers,
+            Some(_) => &self.admission.holders,
+        };
+        let ticket = Ticket {
+            number: request.id,
+            places: [place, permit(budget).await],
+        };
+        if ticket.number == 0 {
+            let invalid = Invalid::new("id", "must not be 0");
+            return self.refuse(ticket, &status::invalid(None, &invalid));
+        }
+        let traceparent = Some(request.traceparent.as_str()).filter(|text| !text.is_empty());
+        let Some(command) = request.command else {
+            let invalid = Invalid::new("command", "must be set, to one that this server knows");
+            return self.refuse(ticket, &status::invalid(None, &invalid));
+        };
+        let checked = match command {
+            Wire::Cancel(cancel) => return self.cancel(ticket, cancel.id),
+            Wire::Claim(it) => {
+                let id = id_of(&it.namespace, &it.key);
+                let called =
+                    id.and_then(
+                        |id| match request::claim(&id, it, traceparent, &self.policies) {
+                            Ok(call) => Ok((id, call)),
+                            Err(invalid) => Err(status::invalid(Some(&id), &invalid)),
+                        },
+                    );
+                match called {
+                    Ok((id, ClaimCall { claim, wait: None })) => Ok((id, Command::Claim(claim))),
+                    Ok((
+                        id,
+                        ClaimCall {
+                            claim,
+                            wait: Some(wait),
+                        },
+                    )) => return self.wait(ticket, id, claim, Instant::now() + wait),
+                    Err(status) => Err(status),
+                }
+            }
+            Wire::Lookup(it) => match id_of(&it.namespace, &it.key) {
+                Ok(id) if it.include_delivery => return self.look_up_with_delivery(ticket, id),
+                id => id.map(|id| (id, Command::Lookup)),
+            },
+            Wire::Complete(it) => {
+                id_of(&it.namespace, &it.key).and_then(|id| checked(id, request::complete(it)))
+            }
+            Wire::Fail(it) => id_of(&it.namespace, &it.key)
+                .and_then(|id| checked(id, request::fail(it, Jitter::new(rand::random())))),
+            Wire::Extend(it) => {
+                id_of(&it.namespace, &it.key).and_then(|id| checked(id, request::extend(it)))
+            }
+            Wire::Checkpoint(it) => {
+                id_of(&it.namespace, &it.key).and_then(|id| checked(id, request::checkpoint(it)))
+            }
+        };
+        match checked {
+            Ok((id, command)) => self.lanes.submit(id, command, &self.answers, ticket).await,
+            Err(status) => self.refuse(ticket, &status),
+        }
+    }
+
+    fn cancel(&mut self, ticket: Ticket, number: u64) {
+        if let Some(wait) = self.waits.remove(&number) {
+            let _ = wait.send(());
+        }
+        self.outbox
+            .answer(ticket, Answer::Cancelled(SessionCancelled {}));
+    }
+
+    /// Waits beside the stream: what comes behind the claim must not wait with it.
+    fn wait(&mut self, ticket: Ticket, id: KeyId, claim: Claim, until: Instant) {
+        let (cancel, cancelled) = oneshot::channel();
+        if self.waits.len() >= WINDOW as usize {
+            self.waits.retain(|_, wait| !wait.is_closed());
+        }
+        self.waits.insert(ticket.number, cancel);
+        let until = self.deadline.map_or(until, |deadline| deadline.min(until));
+        let (lanes, outbox) = (self.lanes.clone(), self.outbox.clone());
+        tokio::spawn(async move {
+            let mut cancelled = cancelled;
+            tokio::select! {
+                // What was decided is told, also to somebody who has just cancelled.
+                biased;
+                answer = lanes.claim(id.clone(), claim, Some(Wait { until })) => {
+                    let answer = answer.map(Reply::Claim);
+                    outbox.take(ticket, id, answer);
+                }
+                Ok(()) = &mut cancelled => {
+                    outbox.answer(ticket, Answer::Error(status::in_session(&status::cancelled(&id))));
+                }
+                () = outbox.closed() => {}
+            }
+        });
+    }
+
+    fn look_up_with_delivery(&self, ticket: Ticket, id: KeyId) {
+        let (lanes, outbox) = (self.lanes.clone(), self.outbox.clone());
+        tokio::spawn(async move {
+            let answer = lanes.call(id.clone(), Command::Lookup).await;
+            outbox.take_with_delivery(ticket, id, answer);
+        });
+    }
+
+    fn refuse(&self, ticket: Ticket, status: &Status) {
+        self.outbox
+            .answer(ticket, Answer::Error(status::in_session(status)));
+    }
+}
+
+/// Waits for a place. The semaphores are never closed.
+async fn permit(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    loop {
+        if let Ok(place) = places.clone().acquire_owned().await {
+            return place;
+        }
+    }
+}
+
+fn checked(id: KeyId, parsed: Result<Command, Invalid>) -> Result<(KeyId, Command), Status> {
+    match parsed {
+        Ok(command) => Ok((id, command)),
+        Err(invalid) => Err(status::invalid(Some(&id), &invalid)),
+    }
+}
