@@ -10,9 +10,9 @@ use std::{
 
 use semel_client::{
     Claim, ClaimOutcome, Claimed, Client, Error, FailOutcome, Failure, Held, RecordState, Run,
-    Token,
+    Token, Transport,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::support::{Engine, PATIENCE, Server, figure, within};
 
@@ -52,6 +52,7 @@ on_both_engines!(
     every_reason_is_its_typed_error,
     a_claim_is_settled_after_its_server_was_killed,
     work_goes_on_while_its_server_is_killed,
+    calls_on_sessions_outlive_their_server,
 );
 
 async fn serve(engine: Engine) -> (Server, Client) {
@@ -212,7 +213,14 @@ async fn pulse(client: Client, turn: u32, mut over: watch::Receiver<bool>) -> Du
 }
 
 async fn every_reason_is_its_typed_error(engine: Engine) {
-    let (_server, client) = serve(engine).await;
+    for transport in [Transport::Session, Transport::Unary] {
+        every_reason_over(engine, transport).await;
+    }
+}
+
+async fn every_reason_over(engine: Engine, transport: Transport) {
+    let server = Server::start(&engine.place().await, CONFIG).await;
+    let client = server.client_with(|builder| builder.transport(transport));
     let claim = |key: &str| Claim::new(NAMESPACE, key).lease(Duration::from_secs(60));
 
     // Another request under the same key.
@@ -473,4 +481,44 @@ async fn work_goes_on_while_its_server_is_killed(engine: Engine) {
         "{again:?}"
     );
     assert_eq!(ran.load(Ordering::SeqCst), 1);
+}
+
+/// Many calls are under way on few streams when the server is killed: each is answered in the end,
+/// none twice over, and none with another's answer.
+async fn calls_on_sessions_outlive_their_server(engine: Engine) {
+    const CALLERS: u32 = 300;
+    let mut server = Server::start(&engine.place().await, CONFIG).await;
+    let client = server.client_with(|builder| {
+        let builder = builder.transport(Transport::Session);
+        builder.channels(1).deadline(PATIENCE)
+    });
+    let (claimed, mut has_claimed) = watch::channel(0);
+    let mut callers = JoinSet::new();
+    for n in 0..CALLERS {
+        let (client, claimed) = (client.clone(), claimed.clone());
+        callers.spawn(async move {
+            let key = format!("outlives-{n}");
+            let claim = Claim::new(NAMESPACE, &key).lease(Duration::from_secs(60));
+            let mine = granted(&client, &claim).await;
+            assert_eq!(mine.attempt, 1);
+            claimed.send_modify(|n| *n += 1);
+            let done = client.complete(&mine.held, key.clone()).await;
+            done.expect("completed in the end");
+            (key, mine.fence)
+        });
+    }
+    let some = has_claimed.wait_for(|n| *n >= CALLERS / 4);
+    within(PATIENCE, "some claims", some).await.expect("open");
+    server.kill().await;
+    server.restart().await;
+
+    while let Some(caller) = within(PATIENCE, "a caller", callers.join_next()).await {
+        let (key, fence) = caller.expect("no panic");
+        let record = client.lookup(NAMESPACE, &key).await.expect("answered");
+        let state = record.expect("it stands").state;
+        assert!(
+            matches!(&state, RecordState::Completed(it) if it.result == key && it.fence == fence),
+            "{key}: {state:?}"
+        );
+    }
 }

@@ -8,11 +8,34 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::client::{Client, Pool, Settings};
+use crate::connection::Connection;
 use crate::error::Error;
-use crate::retry::{Backoff, Stub};
+use crate::retry::Backoff;
+use crate::rpc::Stub;
+use crate::session::{self, Session, WithoutSession};
 
 /// Longest owner text that the server takes, in bytes.
 const OWNER_LIMIT_BYTES: usize = 255;
+
+/// How calls go over a connection.
+///
+/// On a *session* many calls share one HTTP/2 stream, for a fraction of what a request for each
+/// costs, on both sides. Claims that [wait](crate::Claim::wait) and calls of more than 64 KiB are
+/// requests of their own in any case, and so are the further tries of a call that two streams were
+/// lost under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Transport {
+    /// On a session where one can be had. Where a server is older, or a proxy in between refuses
+    /// streams or holds them back, calls are requests of their own, and a session is tried again
+    /// from time to time.
+    #[default]
+    Auto,
+    /// On a session only: where none can be had, calls fail.
+    Session,
+    /// Each call is an HTTP request of its own.
+    Unary,
+}
 
 /// Settings of a [`Client`]; each method says its default.
 #[derive(Debug, Clone)]
@@ -28,6 +51,7 @@ pub struct Builder {
     owner: String,
     bearer_token: Option<Secret>,
     max_decoding_bytes: usize,
+    transport: Transport,
 }
 
 /// A credential that `Debug` does not show.
@@ -56,13 +80,15 @@ impl Default for Builder {
             owner: default_owner(),
             bearer_token: None,
             max_decoding_bytes: 8 * 1024 * 1024,
+            transport: Transport::default(),
         }
     }
 }
 
 impl Builder {
-    /// How many HTTP/2 connections calls are spread over, round robin; at least 1. One connection
-    /// is one buffer task, so a single one caps throughput. Default: 4.
+    /// How many HTTP/2 connections calls are spread over, round robin; at least 1. What holders say
+    /// has one more of its own. One connection is a handful of tasks, so a single one caps
+    /// throughput. Default: 4.
     pub fn channels(mut self, channels: usize) -> Self {
         self.channels = channels.max(1);
         self
@@ -75,7 +101,7 @@ impl Builder {
     }
 
     /// How often a busy connection is pinged, and how long it may take to answer before it is
-    /// given up. Default: every 20 seconds, 10 seconds.
+    /// given up. One with an open session is busy. Default: every 20 seconds, 10 seconds.
     pub fn keepalive(mut self, interval: Duration, timeout: Duration) -> Self {
         self.keepalive_interval = interval;
         self.keepalive_timeout = timeout;
@@ -90,7 +116,9 @@ impl Builder {
     }
 
     /// The longest that one try of a call may take, so that a hung connection does not eat the
-    /// whole deadline; a claim's `wait` comes on top. Sent as `grpc-timeout`. Default: 3 seconds.
+    /// whole deadline; a claim's `wait` comes on top. Sent as `grpc-timeout` with a call that is a
+    /// request of its own. A session that owes answers and is silent for two to three times this
+    /// long is given up. Default: 3 seconds.
     pub fn try_timeout(mut self, timeout: Duration) -> Self {
         self.try_timeout = timeout;
         self
@@ -118,6 +146,12 @@ impl Builder {
     /// The longest answer that is taken in, in bytes. Default: 8 MiB.
     pub fn max_decoding_bytes(mut self, bytes: usize) -> Self {
         self.max_decoding_bytes = bytes;
+        self
+    }
+
+    /// Whether calls share streams. Default: [`Transport::Auto`].
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
         self
     }
 
@@ -174,20 +208,39 @@ impl Builder {
 
     fn connect_channels(self, channel: impl Fn() -> Channel) -> Result<Client, Error> {
         let authorization = self.bearer_token.map(|token| bearer(&token)).transpose()?;
-        let stub = || Stub::new(channel()).max_decoding_message_size(self.max_decoding_bytes);
-        let stubs = (0..self.channels).map(|_| stub()).collect();
-        let holders = stub();
+        let without = match self.transport {
+            Transport::Auto => Some(WithoutSession::GoAlone),
+            Transport::Session => Some(WithoutSession::Fail),
+            Transport::Unary => None,
+        };
+        let limits = session::Limits::new(self.connect_timeout, self.try_timeout);
+        let connection = || {
+            let channel = channel();
+            let session = without.map(|without| {
+                Session::new(
+                    channel.clone(),
+                    authorization.clone(),
+                    self.max_decoding_bytes,
+                    limits,
+                    without,
+                )
+            });
+            Connection {
+                stub: Stub::new(channel).max_decoding_message_size(self.max_decoding_bytes),
+                session,
+                authorization: authorization.clone(),
+            }
+        };
         Ok(Client {
             pool: Arc::new(Pool {
-                stubs,
-                holders,
+                connections: (0..self.channels).map(|_| connection()).collect(),
+                holders: connection(),
                 next: AtomicUsize::new(0),
             }),
             settings: Arc::new(Settings {
                 try_timeout: self.try_timeout,
                 backoff: self.backoff,
                 owner: self.owner,
-                authorization,
             }),
             deadline: self.deadline,
         })

@@ -8,20 +8,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use semel_proto::v1 as wire;
 use tokio::time::Instant;
-use tonic::metadata::AsciiMetadataValue;
 
 use crate::builder::Builder;
 use crate::claim::{Claim, Delivery};
+use crate::connection::{Connection, Trace, Way};
 use crate::convert::{duration, time, to_wire};
 use crate::error::Error;
 use crate::failure::{FailOutcome, Failure, RecordedFailure};
 use crate::ids::{Fence, Held, Token};
 use crate::outcome::{ClaimOutcome, Claimed, Completion, Extended, Lease, Record, RecordState};
-use crate::retry::{Answered, Backoff, Plan, Rpc, Stub, after, metadata, send_until_answered};
+use crate::retry::{Answered, Backoff, Plan, after, send_until_answered};
+use crate::rpc::Rpc;
 
 /// A client of one Semel server.
 ///
-/// Cheap to clone; clones share their connections. Each call is sent again, unchanged and over the
+/// Cheap to clone; clones share their connections, which are closed when the last one is dropped.
+/// Each call is sent again, unchanged and over the
 /// next connection, after UNAVAILABLE or a lost answer, until its deadline; an error that the
 /// server decided on is returned at once.
 #[derive(Clone)]
@@ -33,10 +35,10 @@ pub struct Client {
 
 /// The connections, taken in turn.
 pub(crate) struct Pool {
-    pub(crate) stubs: Vec<Stub>,
+    pub(crate) connections: Vec<Connection>,
     /// For what a holder says alone. Claims that wait can take every stream of the others, and a
     /// lease that could not be extended for that reason would become somebody else's.
-    pub(crate) holders: Stub,
+    pub(crate) holders: Connection,
     pub(crate) next: AtomicUsize,
 }
 
@@ -45,13 +47,12 @@ pub(crate) struct Settings {
     pub(crate) try_timeout: Duration,
     pub(crate) backoff: Backoff,
     pub(crate) owner: String,
-    pub(crate) authorization: Option<AsciiMetadataValue>,
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("channels", &self.pool.stubs.len())
+            .field("channels", &self.pool.connections.len())
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }
@@ -94,6 +95,11 @@ impl Client {
         // The answer may be held back for as long as was asked for; both limits come on top.
         plan.deadline = after(plan.deadline, claim.asked_wait());
         plan.try_timeout = plan.try_timeout.saturating_add(claim.asked_wait());
+        if !claim.asked_wait().is_zero() {
+            // Its own HTTP request is cancelled with it, so that a caller that left while it
+            // waited claims nothing; and a session's place is not taken by somebody who waits.
+            plan.way = Way::Alone;
+        }
         let request = claim.to_wire(&self.settings.owner);
         let answered = self.send(&request, claim.asked_traceparent(), plan).await?;
         self.claim_outcome(claim, answered)
@@ -240,6 +246,7 @@ impl Client {
             deadline: after(Instant::now(), self.deadline),
             try_timeout: self.settings.try_timeout,
             backoff: self.settings.backoff,
+            way: Way::Any,
         }
     }
 
@@ -249,17 +256,14 @@ impl Client {
         held: &Held,
         plan: Plan,
     ) -> Result<Answered<R::Answer>, Error> {
-        let metadata = metadata(
-            self.settings.authorization.as_ref(),
-            held.traceparent.as_deref(),
-        )?;
+        let trace = Trace::new(held.traceparent.as_deref())?;
         let turn = AtomicUsize::new(0);
         // Every second try goes over another connection, in case this one hangs.
         let next = || match turn.fetch_add(1, Ordering::Relaxed) % 2 {
-            0 => self.pool.holders.clone(),
+            0 => &self.pool.holders,
             _ => self.pool.next(),
         };
-        send_until_answered(next, request, &metadata, plan).await
+        send_until_answered(next, request, &trace, plan).await
     }
 
     async fn send<R: Rpc>(
@@ -268,8 +272,8 @@ impl Client {
         traceparent: Option<&str>,
         plan: Plan,
     ) -> Result<Answered<R::Answer>, Error> {
-        let metadata = metadata(self.settings.authorization.as_ref(), traceparent)?;
-        send_until_answered(|| self.pool.next(), request, &metadata, plan).await
+        let trace = Trace::new(traceparent)?;
+        send_until_answered(|| self.pool.next(), request, &trace, plan).await
     }
 
     fn claim_outcome(
@@ -311,10 +315,10 @@ impl Client {
 }
 
 impl Pool {
-    fn next(&self) -> Stub {
+    fn next(&self) -> &Connection {
         // Wraps around after usize::MAX calls, which costs one uneven turn.
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.stubs[turn % self.stubs.len()].clone()
+        &self.connections[turn % self.connections.len()]
     }
 }
 

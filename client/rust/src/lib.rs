@@ -32,6 +32,13 @@
 //! random, growing waits and never before the server's `RetryInfo`, until its deadline. What the
 //! server decided (a lost lease, a conflict, a bad field) comes back at once as an [`Error`].
 //!
+//! # What goes over the wire
+//! Calls share one long stream per connection, on which each is answered when it is decided: at a
+//! fraction of the cost of a request for each. A stream that breaks is a lost answer for the calls
+//! on it. Where streams cannot be had, because a server is older or a proxy refuses them or holds
+//! them back, calls are requests of their own, and nothing else changes. [`Transport`] has the
+//! choice.
+//!
 //! # What is not promised
 //! A holder that was paused may act after it lost its lease. Pass [`Context::fence`] on to
 //! downstream systems that can refuse a smaller one. The lease is counted with the monotonic
@@ -40,6 +47,7 @@
 mod builder;
 mod claim;
 mod client;
+mod connection;
 mod convert;
 mod error;
 mod failure;
@@ -49,8 +57,10 @@ mod lease;
 mod once;
 mod outcome;
 mod retry;
+mod rpc;
+mod session;
 
-pub use builder::Builder;
+pub use builder::{Builder, Transport};
 pub use claim::{Claim, Delivery};
 pub use client::Client;
 pub use error::{Error, FieldViolation};

@@ -1,61 +1,24 @@
 //! Sends one call until it is answered: same bytes, same attempt id, another connection.
 //!
 //! Every RPC of Semel may be sent again with the same effect, so the only question is which
-//! failures say "no answer" and which say "the answer is no". See [`judge`].
+//! failures say "no answer" and which say "the answer is no". See [`judge`]. How one try is sent is
+//! not decided here: see [`Connection::send`].
 
 use std::error::Error as _;
-use std::future::Future;
 use std::time::Duration;
 
-use semel_proto::v1 as wire;
-use semel_proto::v1::idempotency_service_client::IdempotencyServiceClient;
-use tokio::time::{Instant, timeout};
-use tonic::metadata::{AsciiMetadataValue, MetadataMap};
-use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status};
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::connection::{Connection, Trace, Way};
 use crate::error::Error;
+use crate::rpc::Rpc;
+use crate::session;
 
-/// The stub of one channel.
-pub(crate) type Stub = IdempotencyServiceClient<Channel>;
-
-/// A request and the RPC that it belongs to.
-pub(crate) trait Rpc: Clone + Send + Sync {
-    /// What it is answered with.
-    type Answer: Send;
-    /// The RPC's name, for logs.
-    const NAME: &'static str;
-
-    /// Sends it once.
-    fn send(
-        stub: Stub,
-        request: Request<Self>,
-    ) -> impl Future<Output = Result<Response<Self::Answer>, Status>> + Send;
-}
-
-macro_rules! rpc {
-    ($request:ident, $answer:ident, $method:ident) => {
-        impl Rpc for wire::$request {
-            type Answer = wire::$answer;
-            const NAME: &'static str = stringify!($method);
-
-            async fn send(
-                mut stub: Stub,
-                request: Request<Self>,
-            ) -> Result<Response<Self::Answer>, Status> {
-                stub.$method(request).await
-            }
-        }
-    };
-}
-
-rpc!(ClaimRequest, ClaimResponse, claim);
-rpc!(CompleteRequest, CompleteResponse, complete);
-rpc!(FailRequest, FailResponse, fail);
-rpc!(LookupRequest, LookupResponse, lookup);
-rpc!(ExtendRequest, ExtendResponse, extend);
-rpc!(CheckpointRequest, CheckpointResponse, checkpoint);
+/// A call that was on this many streams when they ended goes alone from then on: it may be what
+/// ends them, and is not to take others down with it again.
+const LOST_STREAMS: u32 = 2;
 
 /// How long a call may go on, and how its tries are spread over that time.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) try_timeout: Duration,
     /// How far apart tries are.
     pub(crate) backoff: Backoff,
+    /// How tries go over their connections.
+    pub(crate) way: Way,
 }
 
 /// The moment `duration` after `start`, at most a year: what callers ask for, or a server grants,
@@ -106,39 +71,39 @@ pub(crate) struct Answered<T> {
 ///
 /// # Errors
 /// The settled error; or, when time ran out, what the last try failed with.
-pub(crate) async fn send_until_answered<R: Rpc>(
-    next_stub: impl Fn() -> Stub,
+pub(crate) async fn send_until_answered<'a, R: Rpc>(
+    next_connection: impl Fn() -> &'a Connection,
     request: &R,
-    metadata: &MetadataMap,
-    plan: Plan,
+    trace: &Trace<'_>,
+    mut plan: Plan,
 ) -> Result<Answered<R::Answer>, Error> {
     let mut tries = 0;
+    let mut lost_streams = 0;
     let mut last_error = Error::DeadlineExceeded;
     loop {
+        // Before the command waits for its turn on a session, so that no lease is overestimated.
         let sent = Instant::now();
         let left = plan.deadline.saturating_duration_since(sent);
         if left.is_zero() {
             return Err(last_error);
         }
         tries += 1;
-        let this_try = left.min(plan.try_timeout);
-        let mut attempt = Request::new(request.clone());
-        *attempt.metadata_mut() = metadata.clone();
-        // The server ends its work, and a wait, by this; the timeout below also covers the time
-        // before the request is on its way (connecting, a full buffer).
-        attempt.set_timeout(this_try);
-
-        let (error, at_least) = match timeout(this_try, R::send(next_stub(), attempt)).await {
-            Ok(Ok(response)) => {
-                let answer = response.into_inner();
-                return Ok(Answered { answer, sent });
+        let until = sent + left.min(plan.try_timeout);
+        let attempt = next_connection().send(request, trace, plan.way, until);
+        let (error, at_least) = match timeout_at(until, attempt).await {
+            Ok(Ok(answer)) => return Ok(Answered { answer, sent }),
+            Ok(Err(status)) => {
+                lost_streams += u32::from(session::was_lost(&status));
+                match judge(status) {
+                    Verdict::Settled(error) => return Err(error),
+                    Verdict::NoAnswer { error, at_least } => (error, at_least),
+                }
             }
-            Ok(Err(status)) => match judge(status) {
-                Verdict::Settled(error) => return Err(error),
-                Verdict::NoAnswer { error, at_least } => (error, at_least),
-            },
             Err(_) => (Error::DeadlineExceeded, None),
         };
+        if lost_streams >= LOST_STREAMS {
+            plan.way = Way::Alone;
+        }
         let wait = plan.backoff.wait(tries, at_least);
         let left = plan.deadline.saturating_duration_since(Instant::now());
         tracing::debug!(rpc = R::NAME, tries, ?wait, ?left, %error, "no answer yet");
@@ -188,20 +153,18 @@ fn judge(status: Status) -> Verdict {
     if !again {
         return Verdict::Settled(Error::from_status(status));
     }
+    let unavailable = |what| Error::Unavailable {
+        message: format!("{what}: {}", root_cause(&status)),
+        reason: String::new(),
+        retry_after: None,
+    };
     let error = match status.code() {
-        Code::Unavailable if from_transport => Error::Unavailable {
-            message: format!("no connection: {}", root_cause(&status)),
-            reason: String::new(),
-            retry_after: None,
-        },
+        Code::Unavailable if session::was_lost(&status) => unavailable("the answer was lost"),
+        Code::Unavailable if from_transport => unavailable("no connection"),
         Code::Unavailable | Code::ResourceExhausted => Error::from_status(status),
         Code::DeadlineExceeded => Error::DeadlineExceeded,
         Code::Cancelled if !from_transport || ran_out(&status) => Error::DeadlineExceeded,
-        _ => Error::Unavailable {
-            message: format!("the answer was lost: {}", root_cause(&status)),
-            reason: String::new(),
-            retry_after: None,
-        },
+        _ => unavailable("the answer was lost"),
     };
     Verdict::NoAnswer { error, at_least }
 }
@@ -225,27 +188,6 @@ fn ran_out(status: &Status) -> bool {
         source = error.source();
     }
     false
-}
-
-/// The metadata of a call.
-///
-/// # Errors
-/// `InvalidArgument` when the traceparent cannot be sent as a header.
-pub(crate) fn metadata(
-    authorization: Option<&AsciiMetadataValue>,
-    traceparent: Option<&str>,
-) -> Result<MetadataMap, Error> {
-    let mut metadata = MetadataMap::new();
-    if let Some(authorization) = authorization {
-        metadata.insert("authorization", authorization.clone());
-    }
-    if let Some(traceparent) = traceparent {
-        let value = traceparent
-            .parse()
-            .map_err(|_| Error::invalid("traceparent", "must be visible ASCII"))?;
-        metadata.insert("traceparent", value);
-    }
-    Ok(metadata)
 }
 
 #[cfg(test)]
@@ -277,6 +219,21 @@ mod tests {
         ] {
             assert!(is_asked_again(from_transport(code)), "{code:?}");
         }
+    }
+
+    #[test]
+    fn the_end_of_a_session_is_a_lost_answer_and_keeps_the_servers_word() {
+        let delay = Duration::from_millis(70);
+        let details = ErrorDetails::with_retry_info(Some(delay));
+        let cause = Status::with_error_details(Code::Internal, "going down", details);
+        let ended = session::ended_by(cause);
+        assert!(session::was_lost(&ended));
+        let Verdict::NoAnswer { error, at_least } = judge(ended) else {
+            panic!("settled");
+        };
+        assert_eq!(at_least, Some(delay));
+        assert!(error.is_unavailable());
+        assert!(error.to_string().contains("answer was lost"), "{error}");
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use semel_client::{Claim, ClaimOutcome, Client, Error, Fence, Guard, LeaseLoss};
 
-use crate::support::{Fake, Fault, Rpc, claimed, ms, quick, reason, soon};
+use super::quick;
+use crate::support::{Fake, Fault, Rpc, claimed, ms, reason, soon};
 
 async fn guarded(client: &Client, lease_ms: u64) -> Guard {
     let claim = Claim::new("ns", "k").lease(ms(lease_ms));

@@ -11,7 +11,8 @@ use semel_client::{
 };
 use tokio::sync::oneshot;
 
-use crate::support::{Fake, Fault, Rpc, attempt_id, claimed, ms, quick, reason, soon};
+use super::quick;
+use crate::support::{Fake, Fault, Rpc, attempt_id, claimed, ms, reason, soon};
 
 fn claim() -> Claim {
     Claim::new("ns", "k")

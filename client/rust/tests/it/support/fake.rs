@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use semel_proto::v1::idempotency_service_server::{IdempotencyService, IdempotencyServiceServer};
+use semel_proto::v1::idempotency_service_server::IdempotencyService;
 use semel_proto::v1::{self as wire, claim_response};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::books::{Books, reason};
 use super::network::Network;
+use super::sessions::{OnSession, SessionLog, Sessions};
 use super::soon;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,6 +41,28 @@ pub enum Fault {
     Hang,
     /// Applied at once, answered late.
     AnswerLate(Duration),
+    /// Applied at once, answered when the gate is opened.
+    AnswerBehind(Gate),
+    /// Applied, and the session that it came on ends well, without an answer.
+    EndSession,
+}
+
+/// Holds answers back until it is opened.
+#[derive(Clone)]
+pub struct Gate(watch::Sender<bool>);
+
+impl Gate {
+    pub fn closed() -> Self {
+        Self(watch::Sender::new(false))
+    }
+
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    async fn pass(&self) {
+        self.0.subscribe().wait_for(|open| *open).await.unwrap();
+    }
 }
 
 impl Fault {
@@ -60,12 +83,15 @@ pub struct Received {
     pub at: Instant,
     pub bytes: Vec<u8>,
     pub metadata: MetadataMap,
+    /// The session that it came on, counted from 1; `None`: it came alone.
+    pub session: Option<usize>,
 }
 
 #[derive(Clone)]
 pub struct Fake {
     inner: Arc<Inner>,
     pub network: Network,
+    pub sessions: SessionLog,
 }
 
 struct Inner {
@@ -83,6 +109,10 @@ struct Script {
 
 impl Fake {
     pub async fn start() -> Self {
+        Self::with(Sessions::Served { window: 256 }).await
+    }
+
+    pub async fn with(sessions: Sessions) -> Self {
         let inner = Arc::new(Inner {
             books: watch::Sender::new(Books::default()),
             received: watch::Sender::new(Vec::new()),
@@ -91,15 +121,21 @@ impl Fake {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let backend = listener.local_addr().unwrap();
-        let service = IdempotencyServiceServer::new(Service(inner.clone()));
+        let service = Service(inner.clone());
+        let log = SessionLog::default();
+        let served = sessions.beside(service, log.clone());
         tokio::spawn(
             tonic::transport::Server::builder()
-                .add_service(service)
+                .add_routes(served)
                 .serve_with_incoming(TcpListenerStream::new(listener)),
         );
         let network = Network::to(backend).await;
         inner.network.set(network.clone()).ok().unwrap();
-        Self { inner, network }
+        Self {
+            inner,
+            network,
+            sessions: log,
+        }
     }
 
     pub fn address(&self) -> String {
@@ -132,7 +168,8 @@ impl Fake {
     }
 }
 
-struct Service(Arc<Inner>);
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
 
 impl Service {
     /// Logs the call, and applies it under whatever fault is its turn.
@@ -147,6 +184,10 @@ impl Service {
             at: Instant::now(),
             bytes: request.get_ref().encode_to_vec(),
             metadata: request.metadata().clone(),
+            session: request
+                .extensions()
+                .get()
+                .map(|OnSession { number, .. }| *number),
         };
         let fault = {
             let mut script = self.0.script.lock().unwrap();
@@ -169,6 +210,17 @@ impl Service {
                 let answer = apply();
                 tokio::time::sleep(delay).await;
                 answer
+            }
+            Some(Fault::AnswerBehind(gate)) => {
+                let answer = apply();
+                gate.pass().await;
+                answer
+            }
+            Some(Fault::EndSession) => {
+                let _ = apply();
+                let session: &OnSession = request.extensions().get().expect("came on a session");
+                session.end.notify_one();
+                std::future::pending().await
             }
             Some(Fault::CutBefore) => {
                 self.0.network.get().unwrap().cut();

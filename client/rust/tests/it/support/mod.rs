@@ -3,14 +3,16 @@
 mod books;
 mod fake;
 mod network;
+mod sessions;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use semel_client::{Builder, ClaimOutcome, Claimed, Client};
+use semel_client::{Builder, ClaimOutcome, Claimed, Client, Transport};
 
 pub use books::reason;
-pub use fake::{Fake, Fault, Rpc, attempt_id};
+pub use fake::{Fake, Fault, Gate, Rpc, attempt_id};
+pub use sessions::{Ending, Garbled, Sessions};
 
 /// Longer than anything here takes on a busy machine; a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,6 +31,11 @@ pub fn ms(ms: u64) -> Duration {
 /// Settings for tests: waits between tries are short.
 pub fn quick() -> Builder {
     Client::builder().backoff(ms(1), ms(20)).owner("test")
+}
+
+/// A client that has one connection for what is not said by holders, and nothing but sessions.
+pub fn on_one_session() -> Builder {
+    quick().channels(1).transport(Transport::Session)
 }
 
 pub fn claimed(outcome: ClaimOutcome) -> Claimed {

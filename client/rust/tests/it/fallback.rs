@@ -1,0 +1,207 @@
+//! Where streams cannot be had, calls go alone; where the server is away, it is away.
+
+use std::time::Instant;
+
+use axum::http::StatusCode;
+use semel_client::{Claim, Error, Transport};
+use semel_proto::v1::{self as wire, SessionResponse, session_response::Answer};
+use tokio::net::TcpSocket;
+use tonic::{Code, Status};
+
+use crate::support::{Fake, Rpc, Sessions, claimed, ms, quick, reason, soon};
+
+/// Longer than a call waits for a stream, and shorter than its try.
+const AT_ONCE: std::time::Duration = std::time::Duration::from_millis(700);
+
+#[tokio::test]
+async fn where_streams_are_refused_calls_go_alone_and_at_once() {
+    let no_opened = Answer::Lookup(wire::LookupResponse::default());
+    let no_window = Answer::Opened(wire::SessionOpened { window: 0 });
+    let begin_with = |answer| {
+        Sessions::BeginWith(Box::new(SessionResponse {
+            id: 0,
+            answer: Some(answer),
+        }))
+    };
+    for sessions in [
+        Sessions::Unknown,
+        Sessions::Refused(Status::unimplemented("no sessions")),
+        Sessions::Refused(Status::internal("no sessions")),
+        Sessions::Refused(Status::unknown("no sessions")),
+        Sessions::Refused(Status::permission_denied("no sessions")),
+        Sessions::Refused(Status::unavailable("no sessions")),
+        Sessions::Refused(reason(Code::ResourceExhausted, "TOO_MANY_REQUESTS", &[])),
+        Sessions::Http(StatusCode::BAD_REQUEST),
+        Sessions::Http(StatusCode::UNAUTHORIZED),
+        Sessions::Http(StatusCode::FORBIDDEN),
+        Sessions::Http(StatusCode::NOT_FOUND),
+        Sessions::Http(StatusCode::UPGRADE_REQUIRED),
+        Sessions::Http(StatusCode::BAD_GATEWAY),
+        Sessions::Http(StatusCode::OK),
+        Sessions::Empty,
+        begin_with(no_opened),
+        begin_with(no_window),
+        Sessions::BeginWith(Box::default()),
+    ] {
+        let fake = Fake::with(sessions).await;
+        let client = quick().channels(2).connect(fake.address()).unwrap();
+        let began = Instant::now();
+        let held = claimed(soon(client.claim(&Claim::new("ns", "k"))).await.unwrap()).held;
+        for _ in 0..10 {
+            soon(client.lookup("ns", "k")).await.unwrap();
+            soon(client.checkpoint(&held, "half")).await.unwrap();
+        }
+        assert!(began.elapsed() < AT_ONCE * 4, "{:?}", began.elapsed());
+        for rpc in [Rpc::Claim, Rpc::Lookup, Rpc::Checkpoint] {
+            assert!(fake.received(rpc).iter().all(|each| each.session.is_none()));
+        }
+        // Once for each connection and not for each call.
+        assert!(fake.sessions.attempts() <= 3);
+        assert_eq!(fake.received(Rpc::Claim).len(), 1);
+        assert_eq!(fake.received(Rpc::Lookup).len(), 10);
+    }
+}
+
+#[tokio::test]
+async fn where_streams_are_held_back_the_first_call_goes_alone_after_a_while() {
+    tokio::join!(held_back(Sessions::Silent), held_back(Sessions::Mute));
+}
+
+async fn held_back(sessions: Sessions) {
+    let fake = Fake::with(sessions).await;
+    let client = quick()
+        .channels(1)
+        .connect_timeout(ms(100))
+        .connect(fake.address())
+        .unwrap();
+
+    let began = Instant::now();
+    claimed(soon(client.claim(&Claim::new("ns", "k"))).await.unwrap());
+    // In its first try, which the default lets take three seconds.
+    assert!(began.elapsed() < ms(2_900), "{:?}", began.elapsed());
+    assert_eq!(fake.received(Rpc::Claim).len(), 1);
+    assert_eq!(fake.received(Rpc::Claim)[0].session, None);
+
+    // Once that is known, nobody waits for it any more.
+    tokio::time::sleep(ms(2_500)).await;
+    let began = Instant::now();
+    for _ in 0..5 {
+        soon(client.lookup("ns", "k")).await.unwrap();
+    }
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    assert_eq!(fake.sessions.attempts(), 1);
+}
+
+#[tokio::test]
+async fn a_short_call_does_not_spend_its_time_on_a_stream_that_is_held_back() {
+    let fake = Fake::with(Sessions::Silent).await;
+    let client = quick().deadline(ms(400)).connect(fake.address()).unwrap();
+    soon(client.lookup("ns", "k")).await.unwrap();
+    assert_eq!(fake.received(Rpc::Lookup).len(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_that_semel_itself_refuses_is_told_so() {
+    for code in [Code::Unauthenticated, Code::PermissionDenied] {
+        let fake = Fake::with(Sessions::AtFirst(vec![reason(code, "NOT_ALLOWED", &[])])).await;
+        let client = quick().channels(1).connect(fake.address()).unwrap();
+
+        let refused = soon(client.lookup("ns", "k")).await.unwrap_err();
+
+        let is_told = match code {
+            Code::Unauthenticated => matches!(refused, Error::Unauthenticated { .. }),
+            _ => matches!(refused, Error::PermissionDenied { .. }),
+        };
+        assert!(is_told, "{refused:?}");
+        assert_eq!(fake.received(Rpc::Lookup).len(), 0);
+        // And asks again for the next.
+        soon(client.lookup("ns", "k")).await.unwrap();
+        assert_eq!(fake.received(Rpc::Lookup)[0].session, Some(2));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_about_to_stop_is_asked_again() {
+    let stopping = reason(Code::Unavailable, "SHUTTING_DOWN", &[]);
+    let fake = Fake::with(Sessions::AtFirst(vec![stopping.clone(), stopping])).await;
+    let client = quick().channels(1).connect(fake.address()).unwrap();
+    soon(client.lookup("ns", "k")).await.unwrap();
+    assert_eq!(fake.received(Rpc::Lookup)[0].session, Some(3));
+}
+
+#[tokio::test]
+async fn a_server_that_was_away_is_no_reason_to_go_alone() {
+    let fake = Fake::start().await;
+    // A port that is taken, and that nobody listens on yet.
+    let port = TcpSocket::new_v4().unwrap();
+    port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = format!("http://{}", port.local_addr().unwrap());
+    let client = quick().connect(address).unwrap();
+    for _ in 0..10 {
+        let short = client.with_deadline(ms(50));
+        let away = soon(short.lookup("ns", "k")).await.unwrap_err();
+        assert!(away.is_unavailable(), "{away:?}");
+    }
+    fake.network.also_at(port.listen(16).unwrap());
+    soon(client.lookup("ns", "k")).await.unwrap();
+    assert!(fake.received(Rpc::Lookup)[0].session.is_some());
+}
+
+#[tokio::test]
+async fn a_network_that_hangs_up_again_and_again_is_no_session_and_no_spin() {
+    let fake = Fake::start().await;
+    fake.network.hang_up(true);
+    let client = quick()
+        .channels(1)
+        .backoff(ms(20), ms(20))
+        .connect(fake.address())
+        .unwrap();
+    let away = soon(client.with_deadline(ms(500)).lookup("ns", "k")).await;
+    assert!(away.unwrap_err().is_unavailable());
+    // One for each try, which are 10 ms apart on average.
+    assert!(
+        fake.network.connections() < 150,
+        "{}",
+        fake.network.connections()
+    );
+
+    fake.network.hang_up(false);
+    soon(client.lookup("ns", "k")).await.unwrap();
+    assert_eq!(fake.received(Rpc::Lookup).len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_is_to_use_sessions_only_fails_without() {
+    let fake = Fake::with(Sessions::Unknown).await;
+    let client = quick()
+        .transport(Transport::Session)
+        .connect(fake.address())
+        .unwrap();
+    let error = soon(client.lookup("ns", "k")).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Other(status) if status.code() == Code::Unimplemented),
+        "{error:?}"
+    );
+
+    let fake = Fake::with(Sessions::Silent).await;
+    let client = quick()
+        .deadline(ms(300))
+        .transport(Transport::Session)
+        .connect(fake.address())
+        .unwrap();
+    let error = soon(client.lookup("ns", "k")).await.unwrap_err();
+    assert!(error.is_unavailable(), "{error:?}");
+    assert!(fake.received(Rpc::Lookup).is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_is_to_do_without_sessions_opens_none() {
+    let fake = Fake::start().await;
+    let client = quick()
+        .transport(Transport::Unary)
+        .connect(fake.address())
+        .unwrap();
+    soon(client.lookup("ns", "k")).await.unwrap();
+    assert_eq!(fake.sessions.attempts(), 0);
+    assert_eq!(fake.received(Rpc::Lookup)[0].session, None);
+}
