@@ -5,6 +5,10 @@ CREATE TABLE records (
     -- The highest six bits of the key's hash. First in the primary key, so that a distributed
     -- engine can spread by it, and so that replicas can share the purge by it.
     bucket          smallint NOT NULL,
+    -- What a key is found by: 4 bytes of its namespace's hash and 12 of a SHA-256 of namespace and
+    -- key. Short and of one length, so the index is half as large as one on the names, and a probe
+    -- compares bytes once instead of texts. The type is the only one of 16 bytes.
+    digest          uuid NOT NULL,
     -- An isolated set of keys. "C" compares bytes: fast, and the same after an upgrade of the
     -- operating system, which may reorder every other collation under a standing index.
     namespace       text COLLATE "C" NOT NULL,
@@ -54,7 +58,7 @@ CREATE TABLE records (
     -- The raw delivery, kept for dead letters until the key completes.
     delivery        bytea,
 
-    PRIMARY KEY (bucket, namespace, key),
+    PRIMARY KEY (bucket, digest),
     -- Each says what a bug of ours would break first.
     CONSTRAINT records_bucket CHECK (bucket BETWEEN 0 AND 63),
     CONSTRAINT records_sweep_at CHECK (sweep_at_us >= 0),

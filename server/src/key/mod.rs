@@ -18,7 +18,7 @@ pub mod transition;
 pub use attempt::{AttemptId, Fence};
 pub use fingerprint::Fingerprint;
 pub use memory::Memory;
-pub use name::{BUCKETS, Key, KeyId, Namespace};
+pub use name::{BUCKETS, Key, KeyDigest, KeyId, Namespace};
 pub use policy::{Backoff, Jitter, OnLapse, Policy, PolicyId, PolicySettings};
 pub use record::{NewRecord, Record, Settled, State};
 pub use time::{Span, Timestamp};

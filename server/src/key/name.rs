@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use xxhash_rust::xxh3::Xxh3;
+use sha2::{Digest as _, Sha256};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::{Invalid, limits};
 
@@ -118,12 +119,23 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A key in its namespace, with the hash that says where it is stored and which lane serves it.
+/// What a store finds a key by: short, of one length, and spread evenly.
+///
+/// The first 4 bytes are the namespace's hash, so that an index in this order has each namespace's
+/// keys together; the other 12 are the first of a SHA-256 of both names. Nobody can make a key
+/// whose digest is that of another's key, and two of one's own only at the cost of 2^48 tries, to
+/// find that the second of them cannot be claimed while the first is kept: a store compares the
+/// names as well, and never takes one key for another.
+pub type KeyDigest = [u8; 16];
+
+/// A key in its namespace, with the hash that says which lane serves it and the digest it is
+/// found by.
 #[derive(Clone)]
 pub struct KeyId {
     namespace: Namespace,
     key: Key,
     hash: u64,
+    digest: KeyDigest,
 }
 
 impl KeyId {
@@ -134,10 +146,12 @@ impl KeyId {
         // Neither part can contain it, so ("a", "bc") and ("ab", "c") hash apart.
         hasher.update(&[0]);
         hasher.update(key.as_str().as_bytes());
+        let digest = digest(&namespace, &key);
         Self {
             namespace,
             key,
             hash: hasher.digest(),
+            digest,
         }
     }
 
@@ -170,15 +184,34 @@ impl KeyId {
         (self.hash >> SHIFT) as i16
     }
 
-    /// What the primary key sorts by.
-    pub fn order(&self) -> (i16, &str, &str) {
-        (self.bucket(), self.namespace.as_str(), self.key.as_str())
+    /// What stores find the key by. The same on every machine and for ever.
+    pub fn digest(&self) -> &KeyDigest {
+        &self.digest
     }
+
+    /// What the primary key sorts by.
+    pub fn order(&self) -> (i16, &KeyDigest) {
+        (self.bucket(), &self.digest)
+    }
+}
+
+fn digest(namespace: &Namespace, key: &Key) -> KeyDigest {
+    let mut hasher = Sha256::new();
+    hasher.update(namespace.as_str());
+    // As above: neither part can contain it.
+    hasher.update([0]);
+    hasher.update(key.as_str());
+    let of_both = hasher.finalize();
+    let of_namespace = xxh3_64(namespace.as_str().as_bytes());
+    let mut digest = [0; 16];
+    digest[..4].copy_from_slice(&of_namespace.to_be_bytes()[..4]);
+    digest[4..].copy_from_slice(&of_both[..12]);
+    digest
 }
 
 impl PartialEq for KeyId {
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.key == other.key && self.namespace == other.namespace
+        self.digest == other.digest && self.key == other.key && self.namespace == other.namespace
     }
 }
 
@@ -198,7 +231,10 @@ impl PartialOrd for KeyId {
 
 impl Ord for KeyId {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.order().cmp(&other.order())
+        self.order()
+            .cmp(&other.order())
+            .then_with(|| self.namespace.cmp(&other.namespace))
+            .then_with(|| self.key.cmp(&other.key))
     }
 }
 
@@ -269,8 +305,27 @@ mod tests {
         );
     }
 
+    const EXPECTED_DIGEST: &str = "a88ccdc93e5374437f6e619f357f9fc8";
+
     /// Worked out by another implementation: Python's `xxhash.xxh3_64_intdigest(...) >> 58`.
     const EXPECTED_BUCKETS: [i16; 3] = [29, 57, 38];
+
+    #[test]
+    fn the_digest_of_a_key_never_changes() {
+        // As the bucket. Worked out by Python: `xxhash.xxh3_64_digest(b"orders")[:4] +
+        // hashlib.sha256(b"orders\0order-1").digest()[:12]`.
+        let digest = *KeyId::parse("orders", "order-1").unwrap().digest();
+        assert_eq!(hex::encode(digest), EXPECTED_DIGEST);
+    }
+
+    #[test]
+    fn the_keys_of_a_namespace_are_together_and_differ() {
+        let digest = |namespace, key| *KeyId::parse(namespace, key).unwrap().digest();
+        assert_eq!(digest("a", "1")[..4], digest("a", "2")[..4]);
+        assert_ne!(digest("a", "1")[..4], digest("b", "1")[..4]);
+        assert_ne!(digest("a", "1")[4..], digest("a", "2")[4..]);
+        assert_ne!(digest("a", "bc")[4..], digest("ab", "c")[4..]);
+    }
 
     #[test]
     fn buckets_cover_their_whole_range() {

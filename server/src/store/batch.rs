@@ -1,7 +1,7 @@
 //! A batch in the order of the primary key.
 
 use super::StoreError;
-use crate::key::KeyId;
+use crate::key::{KeyDigest, KeyId};
 
 /// Where each item of a batch stands once it is sorted by primary key.
 ///
@@ -13,7 +13,7 @@ pub(super) struct Sorted<'a> {
     items: Vec<(&'a KeyId, usize)>,
 }
 
-/// A caller's mistake: ours.
+/// A caller's mistake: ours. Or two keys of one digest, which then come one by one.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} stands twice in one batch")]
 struct KeyTwice(String);
@@ -26,8 +26,9 @@ struct Stranger;
 impl<'a> Sorted<'a> {
     pub(super) fn new(ids: impl Iterator<Item = &'a KeyId>) -> Result<Self, StoreError> {
         let mut items: Vec<_> = ids.enumerate().map(|(place, id)| (id, place)).collect();
-        items.sort_unstable();
-        match items.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        items.sort_unstable_by_key(|(id, _)| id.order());
+        let is_twice = |pair: &&[(&KeyId, usize)]| pair[0].0.order() == pair[1].0.order();
+        match items.windows(2).find(is_twice) {
             Some(pair) => Err(StoreError::rejected(KeyTwice(format!("{:?}", pair[0].0)))),
             None => Ok(Self { items }),
         }
@@ -47,8 +48,8 @@ impl<'a> Sorted<'a> {
         self.items.iter().map(|(_, place)| *place)
     }
 
-    /// The sorted item with number `n`, counted from 1 as WITH ORDINALITY does.
-    pub(super) fn numbered(&self, n: i64) -> Result<(&'a KeyId, usize), StoreError> {
+    /// The sorted item with number `n`, counted from 1 as SQL counts.
+    pub(super) fn numbered(&self, n: i32) -> Result<(&'a KeyId, usize), StoreError> {
         usize::try_from(n)
             .ok()
             .and_then(|n| self.items.get(n.checked_sub(1)?))
@@ -56,16 +57,27 @@ impl<'a> Sorted<'a> {
             .ok_or_else(|| StoreError::unavailable(Stranger))
     }
 
-    /// The place of a key that a statement gave back. By its name and not by its attempt id, which
-    /// a client may use again.
-    pub(super) fn place_of(
+    /// The places of some of the batch's keys, given back by a statement in the batch's order.
+    pub(super) fn places_of<'d>(
         &self,
-        bucket: i16,
-        namespace: &str,
-        key: &str,
-    ) -> Result<usize, StoreError> {
+        digests: impl Iterator<Item = &'d KeyDigest>,
+    ) -> Result<Vec<usize>, StoreError> {
+        let mut items = self.items.iter();
+        digests
+            .map(|digest| {
+                items
+                    .find(|(id, _)| id.digest() == digest)
+                    .map(|(_, place)| *place)
+                    .ok_or_else(|| StoreError::unavailable(Stranger))
+            })
+            .collect()
+    }
+
+    /// The place of a key that a statement gave back. By its digest and not by its attempt id,
+    /// which a client may use again.
+    pub(super) fn place_of(&self, bucket: i16, digest: &KeyDigest) -> Result<usize, StoreError> {
         self.items
-            .binary_search_by(|(id, _)| id.order().cmp(&(bucket, namespace, key)))
+            .binary_search_by(|(id, _)| id.order().cmp(&(bucket, digest)))
             .map(|at| self.items[at].1)
             .map_err(|_| StoreError::unavailable(Stranger))
     }
@@ -85,17 +97,24 @@ mod tests {
     fn a_batch_is_sorted_and_finds_its_places_again() {
         let ids = ids(&["c", "a", "ü", "b", "Z"]);
         let sorted = Sorted::new(ids.iter()).unwrap();
-        assert!(sorted.keys().is_sorted());
+        assert!(sorted.keys().map(KeyId::order).is_sorted());
         for (place, id) in ids.iter().enumerate() {
-            let (bucket, namespace, key) = id.order();
-            assert_eq!(sorted.place_of(bucket, namespace, key).unwrap(), place);
+            let (bucket, digest) = id.order();
+            assert_eq!(sorted.place_of(bucket, digest).unwrap(), place);
         }
         for (n, id) in sorted.keys().enumerate() {
-            assert_eq!(sorted.numbered(n as i64 + 1).unwrap().0, id);
+            assert_eq!(sorted.numbered(n as i32 + 1).unwrap().0, id);
         }
         assert!(sorted.numbered(0).is_err());
         assert!(sorted.numbered(6).is_err());
-        assert!(sorted.place_of(0, "n", "d").is_err());
+        assert!(sorted.place_of(0, &[0; 16]).is_err());
+
+        let some: Vec<_> = sorted.keys().map(KeyId::digest).step_by(2).collect();
+        let expected: Vec<_> = sorted.places().step_by(2).collect();
+        assert_eq!(sorted.places_of(some.iter().copied()).unwrap(), expected);
+        // Out of order, or not of the batch: nobody can say what was done.
+        assert!(sorted.places_of(some.into_iter().rev()).is_err());
+        assert!(sorted.places_of([&[0; 16]].into_iter()).is_err());
     }
 
     #[test]

@@ -17,6 +17,13 @@ fn buckets(sorted: &Sorted<'_>) -> Vec<i16> {
     sorted.keys().map(KeyId::bucket).collect()
 }
 
+fn digests(sorted: &Sorted<'_>) -> Vec<Uuid> {
+    sorted
+        .keys()
+        .map(|id| Uuid::from_bytes(*id.digest()))
+        .collect()
+}
+
 fn namespaces<'a>(sorted: &Sorted<'a>) -> Vec<&'a str> {
     sorted.keys().map(|id| id.namespace().as_str()).collect()
 }
@@ -47,9 +54,10 @@ impl Statement for InsertIfAbsent<'_> {
         let Self {
             records, sorted, ..
         } = self;
-        let rows = sqlx::query(include_str!("sql/insert_if_absent.sql"))
+        let row = sqlx::query(include_str!("sql/insert_if_absent.sql"))
             .bind(self.now_us)
             .bind(buckets(sorted))
+            .bind(digests(sorted))
             .bind(namespaces(sorted))
             .bind(keys(sorted))
             .bind(column(sorted, records, |r| uuid(&r.attempt_id)))
@@ -61,15 +69,17 @@ impl Statement for InsertIfAbsent<'_> {
             .bind(column(sorted, records, |r| r.sweep_after.as_micros()))
             .bind(column(sorted, records, |r| r.insert_until.as_micros()))
             .bind(column(sorted, records, |r| r.delivery.as_deref()))
-            .fetch_all(connection)
+            .fetch_one(connection)
             .await?;
+        let now = Timestamp::from_micros(row.try_get(0)?);
+        let fence: Option<i64> = row.try_get(1)?;
+        let digests: Option<Vec<Uuid>> = row.try_get(2)?;
         let mut inserted = vec![None; records.len()];
-        for row in rows {
-            let place = sorted.place_of(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)?;
-            inserted[place] = Some(Inserted {
-                fence: Fence::from_i64(row.try_get(3)?),
-                now: Timestamp::from_micros(row.try_get(4)?),
-            });
+        if let Some(fence) = fence {
+            let fence = Fence::from_i64(fence);
+            for place in sorted.places_of(digests.iter().flatten().map(Uuid::as_bytes))? {
+                inserted[place] = Some(Inserted { fence, now });
+            }
         }
         Ok(inserted)
     }
@@ -88,6 +98,7 @@ impl Statement for Load<'_> {
         let rows = sqlx::query(include_str!("sql/load.sql"))
             .bind(self.now_us)
             .bind(buckets(sorted))
+            .bind(digests(sorted))
             .bind(namespaces(sorted))
             .bind(keys(sorted))
             .fetch_all(&mut *connection)
@@ -155,9 +166,10 @@ impl Statement for CompleteIfHeld<'_> {
             sorted,
             ..
         } = self;
-        let rows = sqlx::query(include_str!("sql/complete_if_held.sql"))
+        let row = sqlx::query(include_str!("sql/complete_if_held.sql"))
             .bind(self.now_us)
             .bind(buckets(sorted))
+            .bind(digests(sorted))
             .bind(namespaces(sorted))
             .bind(keys(sorted))
             .bind(column(sorted, completions, |c| c.token.fence.as_i64()))
@@ -165,12 +177,13 @@ impl Statement for CompleteIfHeld<'_> {
             .bind(column(sorted, completions, |c| c.token.policy_id.as_i64()))
             .bind(column(sorted, completions, |c| c.retention.as_micros()))
             .bind(column(sorted, completions, |c| &c.result[..]))
-            .fetch_all(connection)
+            .fetch_one(connection)
             .await?;
+        let now = Timestamp::from_micros(row.try_get(0)?);
+        let numbers: Option<Vec<i32>> = row.try_get(1)?;
         let mut completed = vec![None; completions.len()];
-        for row in rows {
-            let (_, place) = sorted.numbered(row.try_get(0)?)?;
-            completed[place] = Some(Timestamp::from_micros(row.try_get(1)?));
+        for n in numbers.into_iter().flatten() {
+            completed[sorted.numbered(n)?.1] = Some(now);
         }
         Ok(completed)
     }
@@ -195,6 +208,7 @@ impl Statement for CompareAndSwap<'_> {
         }
         let rows = sqlx::query(include_str!("sql/compare_and_swap.sql"))
             .bind(buckets(sorted))
+            .bind(digests(sorted))
             .bind(namespaces(sorted))
             .bind(keys(sorted))
             .bind(column(sorted, swaps, |s| s.expected_fence.as_i64()))

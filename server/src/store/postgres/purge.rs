@@ -11,6 +11,7 @@
 //! any statement can live, and no insert can straddle a life of its key and the end of that.
 
 use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
 use super::{fault::CallError, slot::Statement};
 use crate::{
@@ -35,6 +36,7 @@ struct Taken {
 /// Records to deal with, in the order of the primary key.
 #[derive(Default)]
 struct Rows {
+    digests: Vec<Uuid>,
     namespaces: Vec<String>,
     keys: Vec<String>,
     fences: Vec<i64>,
@@ -116,18 +118,20 @@ impl Purge {
         connection: &mut PgConnection,
         bucket: i16,
     ) -> Result<(Rows, Rows), CallError> {
-        let mut due: Vec<(String, String, i64, bool)> = sqlx::query_as(include_str!("sql/due.sql"))
-            .bind(self.now_us)
-            .bind(bucket)
-            .bind(i64::from(self.limit))
-            .bind(self.lag.as_micros())
-            .fetch_all(connection)
-            .await?;
+        let mut due: Vec<(Uuid, String, String, i64, bool)> =
+            sqlx::query_as(include_str!("sql/due.sql"))
+                .bind(self.now_us)
+                .bind(bucket)
+                .bind(i64::from(self.limit))
+                .bind(self.lag.as_micros())
+                .fetch_all(connection)
+                .await?;
         // The order in which lanes take their locks.
         due.sort_unstable();
         let (mut gone, mut live) = (Rows::default(), Rows::default());
-        for (namespace, key, fence, expired) in due {
+        for (digest, namespace, key, fence, expired) in due {
             let rows = if expired { &mut gone } else { &mut live };
+            rows.digests.push(digest);
             rows.namespaces.push(namespace);
             rows.keys.push(key);
             rows.fences.push(fence);
@@ -151,6 +155,7 @@ impl Purge {
         let done = sqlx::query(include_str!("sql/delete_expired.sql"))
             .bind(self.now_us)
             .bind(bucket)
+            .bind(&rows.digests)
             .bind(&rows.namespaces)
             .bind(&rows.keys)
             .bind(&rows.fences)
@@ -172,6 +177,7 @@ impl Purge {
         let done = sqlx::query(include_str!("sql/postpone.sql"))
             .bind(self.now_us)
             .bind(bucket)
+            .bind(&rows.digests)
             .bind(&rows.namespaces)
             .bind(&rows.keys)
             .bind(POSTPONE_AT_LEAST.as_micros())

@@ -34,7 +34,8 @@ fn in_order<'a>(sorted: &Sorted<'a>) -> Vec<(&'a KeyId, usize)> {
 
 /// The place of a row that a statement gave back; its first three columns name the key.
 fn place(sorted: &Sorted<'_>, row: &SqliteRow) -> Result<usize, CallError> {
-    Ok(sorted.place_of(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)?)
+    let id = KeyId::parse(row.try_get(1)?, row.try_get(2)?).map_err(StoreError::rejected)?;
+    Ok(sorted.place_of(id.bucket(), id.digest())?)
 }
 
 pub(super) struct InsertIfAbsent<'a> {
@@ -101,7 +102,7 @@ impl Read for Load<'_> {
             let mut query = sqlx::query(chunk.sql);
             for (n, &(id, _)) in chunk.rows.clone().zip(&items[chunk.rows]) {
                 query = query
-                    .bind(n as i64 + 1)
+                    .bind(n as i32 + 1)
                     .bind(id.bucket())
                     .bind(id.namespace().as_str())
                     .bind(id.key().as_str());

@@ -5,6 +5,8 @@
 -- `= ANY (ARRAY[…])` instead of `=` takes the order of the primary key from the planner, and with it
 -- the idea of reading the whole table by it and looking for each row in the batch: on a small table
 -- that seems cheap, and the plan is kept while the table grows.
+-- The batch's arrays are unnested side by side in a select list, row by row: unnest(a, b, …) as a
+-- table function would first put each of them away as a table of its own.
 UPDATE records AS r
 SET
     attempt_id = b.attempt_id,
@@ -30,19 +32,36 @@ SET
     delivery = CASE
         WHEN r.delivery IS NOT DISTINCT FROM b.delivery THEN r.delivery ELSE b.delivery
     END
-FROM unnest(
-    $1::smallint[], $2::text[], $3::text[], $4::bigint[], $5::integer[],
-    $6::uuid[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[],
-    $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
-    $15::integer[], $16::integer[], $17::smallint[], $18::bytea[], $19::text[], $20::text[],
-    $21::text[], $22::bytea[], $23::bytea[], $24::bytea[]
-) WITH ORDINALITY AS b (
-    bucket, namespace, key, expected_fence, expected_revision,
-    attempt_id, fence, policy_id, created_at_us, claimed_at_us,
-    lease_until_us, not_before_us, settled_at_us, expires_at_us,
-    revision, attempt, state, fingerprint, owner, traceparent,
-    last_error, result, checkpoint, delivery, n
-)
-WHERE r.bucket = ANY (ARRAY[b.bucket]) AND r.namespace = b.namespace AND r.key = b.key
+FROM (
+    SELECT
+        generate_subscripts($1::smallint[], 1) AS n,
+        unnest($1::smallint[]) AS bucket,
+        unnest($2::uuid[]) AS digest,
+        unnest($3::text[]) AS namespace,
+        unnest($4::text[]) AS key,
+        unnest($5::bigint[]) AS expected_fence,
+        unnest($6::integer[]) AS expected_revision,
+        unnest($7::uuid[]) AS attempt_id,
+        unnest($8::bigint[]) AS fence,
+        unnest($9::bigint[]) AS policy_id,
+        unnest($10::bigint[]) AS created_at_us,
+        unnest($11::bigint[]) AS claimed_at_us,
+        unnest($12::bigint[]) AS lease_until_us,
+        unnest($13::bigint[]) AS not_before_us,
+        unnest($14::bigint[]) AS settled_at_us,
+        unnest($15::bigint[]) AS expires_at_us,
+        unnest($16::integer[]) AS revision,
+        unnest($17::integer[]) AS attempt,
+        unnest($18::smallint[]) AS state,
+        unnest($19::bytea[]) AS fingerprint,
+        unnest($20::text[]) AS owner,
+        unnest($21::text[]) AS traceparent,
+        unnest($22::text[]) AS last_error,
+        unnest($23::bytea[]) AS result,
+        unnest($24::bytea[]) AS checkpoint,
+        unnest($25::bytea[]) AS delivery
+) AS b
+WHERE r.bucket = ANY (ARRAY[b.bucket]) AND r.digest = b.digest
+    AND r.namespace = b.namespace AND r.key = b.key
     AND r.fence = b.expected_fence AND r.revision = b.expected_revision
 RETURNING b.n

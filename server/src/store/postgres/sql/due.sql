@@ -6,7 +6,7 @@ WITH clock AS MATERIALIZED (
         - $4::bigint AS now_us
 )
 SELECT
-    r.namespace, r.key, r.fence,
+    r.digest, r.namespace, r.key, r.fence,
     coalesce(r.expires_at_us <= (SELECT now_us FROM clock), false) AS expired
 FROM records AS r
 WHERE r.bucket = $2 AND r.sweep_at_us >= 0 AND r.sweep_at_us <= (SELECT now_us FROM clock)
