@@ -1,12 +1,15 @@
 -- The twin of postgres/0001_records.sql. Times are microseconds since the Unix epoch by the host's
 -- clock, in columns whose names end in _us.
 --
--- Not WITHOUT ROWID: results of any size would sit in the tree that is searched by key. Blobs are
--- the last columns, so that a row's long tail of overflow pages need not be walked for the others.
+-- Not WITHOUT ROWID: results of any size would sit in the tree that is searched by key, where rows
+-- land anywhere; so they stand in the order they came, and a commit writes few pages of them. Blobs
+-- are the last columns, so that a row's long tail of overflow pages need not be walked for the
+-- others.
 
 CREATE TABLE records (
-    -- The highest six bits of the key's hash; what the purge goes by.
-    bucket          INTEGER NOT NULL CHECK (bucket BETWEEN 0 AND 63),
+    -- What the key is found by: 16 bytes, from the hash of the namespace and that of both names. No
+    -- bucket leads it as in Postgres, which may be distributed: one process has this file.
+    digest          BLOB NOT NULL CHECK (length(digest) = 16),
     -- An isolated set of keys. BINARY, the default collation, compares bytes.
     namespace       TEXT NOT NULL,
     -- The caller's name for one logical operation. May be personal data.
@@ -53,15 +56,18 @@ CREATE TABLE records (
     -- The raw delivery, kept for dead letters until the key completes.
     delivery        BLOB,
 
-    PRIMARY KEY (bucket, namespace, key),
+    -- Short, of one length and alone: each claim writes a page of this index, wherever its key lands,
+    -- and that is most of what the claim costs.
+    UNIQUE (digest),
     -- Each says what a bug of ours would break first.
     CONSTRAINT records_end CHECK ((expires_at_us IS NULL) = (state IN (1, 6))),
     CONSTRAINT records_lease CHECK ((lease_until_us IS NULL) = (state <> 1)),
     CONSTRAINT records_result CHECK ((result IS NULL) = (state NOT IN (2, 3)))
 ) STRICT;
 
--- The only second index: what the purge has to look at, bucket by bucket.
-CREATE INDEX records_sweep ON records (bucket, sweep_at_us);
+-- The only second index: what the purge has to look at. By time alone, so that new rows go to its
+-- end, page after page.
+CREATE INDEX records_sweep ON records (sweep_at_us);
 
 -- Every policy that was ever in force. Rows are never changed or deleted: records name them.
 CREATE TABLE policies (
@@ -86,11 +92,12 @@ CREATE TABLE namespaces (
     updated_at_us        INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- When each bucket may be swept next.
+-- The turns of the purge: so many in a round, as Postgres has buckets. Here they set the pace alone;
+-- each takes what waits longest.
 CREATE TABLE sweeps (
-    -- The bucket; all 64 are here from the start.
+    -- The turn; all 64 are here from the start.
     bucket          INTEGER NOT NULL PRIMARY KEY CHECK (bucket BETWEEN 0 AND 63),
-    -- When the bucket may be taken next.
+    -- When the turn comes next.
     sweep_at_us     INTEGER NOT NULL
 ) STRICT;
 INSERT INTO sweeps (bucket, sweep_at_us)

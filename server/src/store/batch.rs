@@ -72,15 +72,6 @@ impl<'a> Sorted<'a> {
             })
             .collect()
     }
-
-    /// The place of a key that a statement gave back. By its digest and not by its attempt id,
-    /// which a client may use again.
-    pub(super) fn place_of(&self, bucket: i16, digest: &KeyDigest) -> Result<usize, StoreError> {
-        self.items
-            .binary_search_by(|(id, _)| id.order().cmp(&(bucket, digest)))
-            .map(|at| self.items[at].1)
-            .map_err(|_| StoreError::unavailable(Stranger))
-    }
 }
 
 #[cfg(test)]
@@ -98,16 +89,11 @@ mod tests {
         let ids = ids(&["c", "a", "ü", "b", "Z"]);
         let sorted = Sorted::new(ids.iter()).unwrap();
         assert!(sorted.keys().map(KeyId::order).is_sorted());
-        for (place, id) in ids.iter().enumerate() {
-            let (bucket, digest) = id.order();
-            assert_eq!(sorted.place_of(bucket, digest).unwrap(), place);
-        }
         for (n, id) in sorted.keys().enumerate() {
             assert_eq!(sorted.numbered(n as i32 + 1).unwrap().0, id);
         }
         assert!(sorted.numbered(0).is_err());
         assert!(sorted.numbered(6).is_err());
-        assert!(sorted.place_of(0, &[0; 16]).is_err());
 
         let some: Vec<_> = sorted.keys().map(KeyId::digest).step_by(2).collect();
         let expected: Vec<_> = sorted.places().step_by(2).collect();

@@ -1,120 +1,68 @@
-//! Policies, namespaces and readiness.
+//! Policies and namespaces.
 
-use sqlx::{Row, SqliteConnection};
+use rusqlite::{Transaction, params};
 
-use super::{
-    connection::{Read, Write},
-    fault::CallError,
-};
+use super::fault::CallError;
 use crate::{
     key::{Namespace, PolicyId, Span, Timestamp},
     store::{NamespaceRow, PolicyTaken},
 };
 
-pub(super) struct Policies;
-
-impl Read for Policies {
-    type Answer = Vec<(PolicyId, String)>;
-
-    async fn run(&self, connection: &mut SqliteConnection) -> Result<Self::Answer, CallError> {
-        let rows = sqlx::query(include_str!("sql/policies.sql"))
-            .fetch_all(connection)
-            .await?;
-        rows.iter()
-            .map(|row| Ok((PolicyId::from_i64(row.try_get(0)?), row.try_get(1)?)))
-            .collect()
-    }
+pub(super) fn policies(
+    transaction: &Transaction<'_>,
+) -> Result<Vec<(PolicyId, String)>, CallError> {
+    let policies = transaction
+        .prepare_cached(include_str!("sql/policies.sql"))?
+        .query_map([], |row| Ok((PolicyId::from_i64(row.get(0)?), row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(policies)
 }
 
-pub(super) struct Namespaces;
-
-impl Read for Namespaces {
-    type Answer = Vec<NamespaceRow>;
-
-    async fn run(&self, connection: &mut SqliteConnection) -> Result<Self::Answer, CallError> {
-        let rows = sqlx::query(include_str!("sql/namespaces.sql"))
-            .fetch_all(connection)
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(NamespaceRow::from_columns(
-                    row.try_get(0)?,
-                    row.try_get(1)?,
-                    row.try_get(2)?,
-                    row.try_get(3)?,
-                )?)
-            })
-            .collect()
+pub(super) fn namespaces(transaction: &Transaction<'_>) -> Result<Vec<NamespaceRow>, CallError> {
+    let mut query = transaction.prepare_cached(include_str!("sql/namespaces.sql"))?;
+    let mut rows = query.query([])?;
+    let mut namespaces = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        namespaces.push(NamespaceRow::from_columns(
+            &name,
+            row.get(1)?,
+            row.get(2)?,
+            row.get(3)?,
+        )?);
     }
+    Ok(namespaces)
 }
 
-pub(super) struct PutPolicy<'a> {
-    pub(super) id: PolicyId,
-    pub(super) text: &'a str,
+pub(super) fn put_policy(
+    transaction: &Transaction<'_>,
+    id: PolicyId,
+    text: &str,
+) -> Result<(), CallError> {
+    transaction
+        .prepare_cached(include_str!("sql/put_policy.sql"))?
+        .execute(params![id.as_i64(), text])?;
+    let standing: String = transaction
+        .prepare_cached(include_str!("sql/policy.sql"))?
+        .query_one([id.as_i64()], |row| row.get(0))?;
+    PolicyTaken::check(id, &standing, text)?;
+    Ok(())
 }
 
-impl Write for PutPolicy<'_> {
-    type Answer = ();
-
-    fn is_one_statement(&self) -> bool {
-        false
-    }
-
-    async fn run(&self, connection: &mut SqliteConnection, _: Timestamp) -> Result<(), CallError> {
-        sqlx::query(include_str!("sql/put_policy.sql"))
-            .bind(self.id.as_i64())
-            .bind(self.text)
-            .execute(&mut *connection)
-            .await?;
-        let standing: String = sqlx::query_scalar(include_str!("sql/policy.sql"))
-            .bind(self.id.as_i64())
-            .fetch_one(connection)
-            .await?;
-        PolicyTaken::check(self.id, &standing, self.text)?;
-        Ok(())
-    }
-}
-
-pub(super) struct PutNamespace<'a> {
-    pub(super) namespace: &'a Namespace,
-    pub(super) policy: PolicyId,
-    pub(super) remembered_until_now: Option<Span>,
-}
-
-impl Write for PutNamespace<'_> {
-    type Answer = ();
-
-    fn is_one_statement(&self) -> bool {
-        true
-    }
-
-    async fn run(
-        &self,
-        connection: &mut SqliteConnection,
-        now: Timestamp,
-    ) -> Result<(), CallError> {
-        sqlx::query(include_str!("sql/put_namespace.sql"))
-            .bind(now.as_micros())
-            .bind(self.namespace.as_str())
-            .bind(self.policy.as_i64())
-            .bind(self.remembered_until_now.map(Span::as_micros))
-            .execute(connection)
-            .await?;
-        Ok(())
-    }
-}
-
-/// That the write lock can be had. Nothing is written, so nothing is synced either.
-pub(super) struct Ready;
-
-impl Write for Ready {
-    type Answer = ();
-
-    fn is_one_statement(&self) -> bool {
-        false
-    }
-
-    async fn run(&self, _: &mut SqliteConnection, _: Timestamp) -> Result<(), CallError> {
-        Ok(())
-    }
+pub(super) fn put_namespace(
+    transaction: &Transaction<'_>,
+    now: Timestamp,
+    namespace: &Namespace,
+    policy: PolicyId,
+    remembered_until_now: Option<Span>,
+) -> Result<(), CallError> {
+    transaction
+        .prepare_cached(include_str!("sql/put_namespace.sql"))?
+        .execute(params![
+            now.as_micros(),
+            namespace.as_str(),
+            policy.as_i64(),
+            remembered_until_now.map(Span::as_micros)
+        ])?;
+    Ok(())
 }

@@ -1,31 +1,37 @@
 //! Keys in a file: SQLite inside the server.
 //!
-//! One connection writes, in WAL mode and with a sync at each commit; everything that writes goes
-//! through it in turn. Another one reads. A lock on the data directory keeps a second server out:
-//! two processes would each be right about the file and wrong about who is waiting for which key.
+//! One connection, in WAL mode and with a sync at each commit, on a thread of its own (`slot.rs`).
+//! Everything goes through it in turn: there is one lane, and it never looks while it writes. A second
+//! connection to read with would have a cache of its own, empty after each commit. A lock on the data
+//! directory keeps a second server out: two processes would each be right about the file and wrong
+//! about who is waiting for which key.
+//!
+//! Two drivers share the one SQLite in this binary. sqlx has the migrations, as for Postgres; every
+//! statement goes through rusqlite, which binds a row and steps it where sqlx sends each statement to
+//! its thread and answers row by row.
 
 mod admin;
 mod batches;
 mod connection;
 mod directory;
 mod fault;
+mod load;
 mod purge;
-mod template;
+mod slot;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use sqlx::{ConnectOptions, SqliteConnection};
-use tokio::sync::Mutex;
+use rusqlite::{Transaction, TransactionBehavior};
+use sqlx::{ConnectOptions, Connection};
 
 use self::{
-    connection::{Slot, reader, writer},
+    batches::{OwnCompletion, OwnSwap},
     directory::Directory,
+    fault::CallError,
+    slot::Slot,
 };
 use super::{
     Clock, Completion, Inserted, Loaded, NamespaceRow, OpenError, Purged, Store, StoreError, Swap,
@@ -47,10 +53,8 @@ struct NotReady;
 #[derive(Debug)]
 pub struct SqliteStore {
     clock: Clock,
-    write: Slot,
-    read: Slot,
-    /// Held until the store is closed.
-    directory: Mutex<Option<Directory>>,
+    /// Holds the data directory until it is closed.
+    slot: Slot,
 }
 
 impl SqliteStore {
@@ -61,52 +65,58 @@ impl SqliteStore {
     /// When another server has the directory, it cannot be written to, the file is not a database
     /// or a newer binary's, or the SQLite in this binary is one that corrupts files.
     pub async fn open(data_directory: impl AsRef<Path>, clock: Clock) -> Result<Self, OpenError> {
-        let directory = Directory::take(data_directory.as_ref())?;
-        let database = directory.database();
-        let unusable = |error: sqlx::Error| unusable(&database, error);
-        let options = writer(database.clone());
-        let mut connection = options.connect().await.map_err(unusable)?;
-        check_version(&mut connection)
+        check_version(rusqlite::version())?;
+        let directory = Arc::new(Directory::take(data_directory.as_ref())?);
+        let unusable = |cause| OpenError::DatabaseFile {
+            path: directory.database(),
+            cause,
+        };
+        let mut migrating = connection::migrating(&directory)
+            .connect()
             .await
-            .map_err(|error| match error {
-                VersionError::TooOld(error) => error,
-                VersionError::Sql(error) => unusable(error),
-            })?;
-        schema::SQLITE.migrate(&mut connection).await?;
-        Ok(Self {
-            clock,
-            write: Slot::with(options, connection),
-            read: Slot::new(reader(database)),
-            directory: Mutex::new(Some(directory)),
-        })
+            .map_err(|error| unusable(error.into()))?;
+        schema::SQLITE.migrate(&mut migrating).await?;
+        migrating
+            .close()
+            .await
+            .map_err(|error| unusable(error.into()))?;
+
+        let slot = Slot::start(directory.clone()).map_err(|error| unusable(error.into()))?;
+        slot.open().await.map_err(|error| match error {
+            StoreError::Unavailable(cause) | StoreError::Rejected(cause) => unusable(cause),
+        })?;
+        Ok(Self { clock, slot })
+    }
+
+    /// Runs `work` in one transaction, at the time since which it has the write lock. This process is
+    /// the only writer and has one connection, so the lock is there for the asking.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>, Timestamp) -> Result<T, CallError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let clock = self.clock.clone();
+        let work = move |transaction: &Transaction<'_>| work(transaction, clock.now_here());
+        self.slot.run(TransactionBehavior::Immediate, work).await
+    }
+
+    /// Runs `work`, which only looks, in one transaction.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, CallError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.slot.run(TransactionBehavior::Deferred, work).await
     }
 }
 
-fn unusable(path: &Path, error: sqlx::Error) -> OpenError {
-    OpenError::DatabaseFile {
-        path: PathBuf::from(path),
-        cause: Box::new(error),
-    }
-}
-
-enum VersionError {
-    TooOld(OpenError),
-    Sql(sqlx::Error),
-}
-
-async fn check_version(connection: &mut SqliteConnection) -> Result<(), VersionError> {
-    let found: String = sqlx::query_scalar("SELECT sqlite_version()")
-        .fetch_one(connection)
-        .await
-        .map_err(VersionError::Sql)?;
+fn check_version(found: &str) -> Result<(), OpenError> {
     let (least, at_least) = LEAST_VERSION;
-    if is_at_least(&found, at_least) {
+    if is_at_least(found, at_least) {
         return Ok(());
     }
-    Err(VersionError::TooOld(OpenError::SqliteTooOld {
-        found,
+    Err(OpenError::SqliteTooOld {
+        found: found.into(),
         least,
-    }))
+    })
 }
 
 fn is_at_least(version: &str, least: [u32; 3]) -> bool {
@@ -132,17 +142,18 @@ impl Store for SqliteStore {
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        let sorted = Sorted::new(records.iter().map(|record| &record.id))?;
-        let write = batches::InsertIfAbsent { records, sorted };
-        self.write.write(&self.clock, &write).await
+        each_once(records.iter().map(|record| &record.id))?;
+        let records: Vec<NewRecord> = records.iter().map(|record| (*record).clone()).collect();
+        self.write(move |transaction, now| batches::insert_if_absent(transaction, now, &records))
+            .await
     }
 
     async fn load(&self, _lane: usize, keys: &[&KeyId]) -> Result<Loaded, StoreError> {
-        let read = batches::Load {
-            clock: &self.clock,
-            sorted: Sorted::new(keys.iter().copied())?,
-        };
-        self.read.read(&read).await
+        each_once(keys.iter().copied())?;
+        let keys: Vec<KeyId> = keys.iter().map(|key| (*key).clone()).collect();
+        let clock = self.clock.clone();
+        self.read(move |transaction| load::load(transaction, clock.now_here(), &keys))
+            .await
     }
 
     async fn complete_if_held(
@@ -153,12 +164,12 @@ impl Store for SqliteStore {
         if completions.is_empty() {
             return Ok(Vec::new());
         }
-        let sorted = Sorted::new(completions.iter().map(|completion| completion.id))?;
-        let write = batches::CompleteIfHeld {
-            completions,
-            sorted,
-        };
-        self.write.write(&self.clock, &write).await
+        each_once(completions.iter().map(|completion| completion.id))?;
+        let completions: Vec<_> = completions.iter().map(OwnCompletion::from).collect();
+        self.write(move |transaction, now| {
+            batches::complete_if_held(transaction, now, &completions)
+        })
+        .await
     }
 
     async fn compare_and_swap(
@@ -169,33 +180,37 @@ impl Store for SqliteStore {
         if swaps.is_empty() {
             return Ok(Vec::new());
         }
-        let sorted = Sorted::new(swaps.iter().map(|swap| swap.id))?;
-        let write = batches::CompareAndSwap { swaps, sorted };
-        self.write.write(&self.clock, &write).await
+        each_once(swaps.iter().map(|swap| swap.id))?;
+        let swaps: Vec<_> = swaps.iter().map(OwnSwap::from).collect();
+        self.write(move |transaction, _| batches::compare_and_swap(transaction, &swaps))
+            .await
     }
 
     async fn purge(&self, limit: u32) -> Result<Purged, StoreError> {
-        self.write.write(&self.clock, &purge::Purge { limit }).await
+        self.write(move |transaction, now| purge::purge(transaction, now, limit))
+            .await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        let asked = self.write.write(&self.clock, &admin::Ready);
+        // That the write lock can be had. Nothing is written, so nothing is synced either.
+        let asked = self.write(|_, _| Ok(()));
         tokio::time::timeout(READY_TIMEOUT, asked)
             .await
             .map_err(|_| StoreError::unavailable(NotReady))?
     }
 
     async fn policies(&self) -> Result<Vec<(PolicyId, String)>, StoreError> {
-        self.read.read(&admin::Policies).await
+        self.read(admin::policies).await
     }
 
     async fn namespaces(&self) -> Result<Vec<NamespaceRow>, StoreError> {
-        self.read.read(&admin::Namespaces).await
+        self.read(admin::namespaces).await
     }
 
     async fn put_policy(&self, id: PolicyId, text: &str) -> Result<(), StoreError> {
-        let write = admin::PutPolicy { id, text };
-        self.write.write(&self.clock, &write).await
+        let text = text.to_owned();
+        self.write(move |transaction, _| admin::put_policy(transaction, id, &text))
+            .await
     }
 
     async fn put_namespace(
@@ -204,18 +219,19 @@ impl Store for SqliteStore {
         policy: PolicyId,
         remembered_until_now: Option<Span>,
     ) -> Result<(), StoreError> {
-        let write = admin::PutNamespace {
-            namespace,
-            policy,
-            remembered_until_now,
-        };
-        self.write.write(&self.clock, &write).await
+        let namespace = namespace.clone();
+        self.write(move |transaction, now| {
+            admin::put_namespace(transaction, now, &namespace, policy, remembered_until_now)
+        })
+        .await
     }
 
     async fn close(&self) {
-        // The writer last: it moves the WAL into the file when it goes.
-        self.read.close().await;
-        self.write.close().await;
-        self.directory.lock().await.take();
+        self.slot.close().await;
     }
+}
+
+/// A key stands once in a batch. Nobody else has locks here to wait for, so its order is free.
+fn each_once<'a>(ids: impl Iterator<Item = &'a KeyId>) -> Result<(), StoreError> {
+    Sorted::new(ids).map(drop)
 }

@@ -1,115 +1,107 @@
-//! The purge: takes a bucket, deletes what is past its retention, postpones the rest; in one
+//! The purge: takes a turn, deletes what is past its retention, postpones the rest; in one
 //! transaction of the one writer, so it is small, and lanes wait for it.
 
-use std::sync::LazyLock;
+use rusqlite::{Transaction, params};
 
-use sqlx::SqliteConnection;
-
-use super::{connection::Write, fault::CallError, template::Template};
+use super::fault::CallError;
 use crate::{
-    key::Timestamp,
+    key::{KeyDigest, Timestamp},
     store::{Purged, SWEEP_EVERY, sweep::POSTPONE_AT_LEAST},
 };
 
-pub(super) static DELETE_EXPIRED: LazyLock<Template> =
-    LazyLock::new(|| Template::new(include_str!("sql/delete_expired.sql")));
-pub(super) static POSTPONE: LazyLock<Template> =
-    LazyLock::new(|| Template::new(include_str!("sql/postpone.sql")));
-
-pub(super) struct Purge {
-    pub(super) limit: u32,
+/// A record to look at.
+struct Due {
+    digest: KeyDigest,
+    namespace: String,
+    key: String,
+    fence: i64,
+    is_expired: bool,
 }
 
-/// A record to look at: namespace, key, fence, whether it is past its retention.
-type Due = (String, String, i64, bool);
-
-impl Write for Purge {
-    type Answer = Purged;
-
-    fn is_one_statement(&self) -> bool {
-        false
-    }
-
-    async fn run(
-        &self,
-        connection: &mut SqliteConnection,
-        now: Timestamp,
-    ) -> Result<Purged, CallError> {
-        let bucket: Option<(i16, i64)> = sqlx::query_as(include_str!("sql/buckets_due.sql"))
-            .bind(now.as_micros())
-            .bind(SWEEP_EVERY.as_micros())
-            .fetch_all(&mut *connection)
-            .await?
-            .into_iter()
-            .next();
-        let Some((bucket, sweep_at_us)) = bucket else {
-            return Ok(Purged::default());
-        };
-        let due: Vec<Due> = sqlx::query_as(include_str!("sql/due.sql"))
-            .bind(now.as_micros())
-            .bind(bucket)
-            .bind(now.as_micros())
-            .bind(i64::from(self.limit))
-            .fetch_all(&mut *connection)
-            .await?;
-        let more = due.len() >= self.limit as usize;
-        let (expired, live): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|due| due.3);
-        let purged = Purged {
-            deleted: delete(connection, now, bucket, &expired).await?,
-            postponed: postpone(connection, now, bucket, &live).await?,
-            more,
-            swept: true,
-        };
-        sqlx::query(include_str!("sql/take_bucket.sql"))
-            .bind(now.as_micros())
-            .bind(if more { 0 } else { SWEEP_EVERY.as_micros() })
-            .bind(bucket)
-            .bind(sweep_at_us)
-            .execute(connection)
-            .await?;
-        Ok(purged)
-    }
-}
-
-async fn delete(
-    connection: &mut SqliteConnection,
+/// One turn, of so many records at most.
+pub(super) fn purge(
+    transaction: &Transaction<'_>,
     now: Timestamp,
-    bucket: i16,
+    limit: u32,
+) -> Result<Purged, CallError> {
+    let turn: Option<(i16, i64)> = transaction
+        .prepare_cached(include_str!("sql/buckets_due.sql"))?
+        .query_map([now.as_micros(), SWEEP_EVERY.as_micros()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .next()
+        .transpose()?;
+    let Some((bucket, sweep_at_us)) = turn else {
+        return Ok(Purged::default());
+    };
+    let due = due(transaction, now, limit)?;
+    let more = due.len() >= limit as usize;
+    let (expired, live): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|due| due.is_expired);
+    let purged = Purged {
+        deleted: delete(transaction, now, &expired)?,
+        postponed: postpone(transaction, now, &live)?,
+        more,
+        swept: true,
+    };
+    let by_us = if more { 0 } else { SWEEP_EVERY.as_micros() };
+    transaction
+        .prepare_cached(include_str!("sql/take_bucket.sql"))?
+        .execute(params![now.as_micros(), by_us, bucket, sweep_at_us])?;
+    Ok(purged)
+}
+
+fn due(transaction: &Transaction<'_>, now: Timestamp, limit: u32) -> Result<Vec<Due>, CallError> {
+    let due = transaction
+        .prepare_cached(include_str!("sql/due.sql"))?
+        .query_map(params![now.as_micros(), limit], |row| {
+            Ok(Due {
+                digest: row.get(0)?,
+                namespace: row.get(1)?,
+                key: row.get(2)?,
+                fence: row.get(3)?,
+                is_expired: row.get(4)?,
+            })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(due)
+}
+
+fn delete(
+    transaction: &Transaction<'_>,
+    now: Timestamp,
     expired: &[Due],
 ) -> Result<u64, CallError> {
-    let Some(greatest) = expired.iter().map(|due| due.2).max() else {
+    let Some(greatest) = expired.iter().map(|due| due.fence).max() else {
         return Ok(0);
     };
-    sqlx::query(include_str!("sql/raise_fence_floor.sql"))
-        .bind(greatest)
-        .execute(&mut *connection)
-        .await?;
+    transaction
+        .prepare_cached(include_str!("sql/raise_fence_floor.sql"))?
+        .execute([greatest])?;
+    let mut delete = transaction.prepare_cached(include_str!("sql/delete_expired.sql"))?;
     let mut deleted = 0;
-    for chunk in DELETE_EXPIRED.chunks(expired.len()) {
-        let mut query = sqlx::query(chunk.sql).bind(now.as_micros());
-        for (namespace, key, fence, _) in &expired[chunk.rows] {
-            query = query.bind(bucket).bind(namespace).bind(key).bind(fence);
-        }
-        deleted += query.execute(&mut *connection).await?.rows_affected();
+    for due in expired {
+        deleted += delete.execute(params![
+            due.digest,
+            due.namespace,
+            due.key,
+            due.fence,
+            now.as_micros()
+        ])? as u64;
     }
     Ok(deleted)
 }
 
-async fn postpone(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    bucket: i16,
-    live: &[Due],
-) -> Result<u64, CallError> {
+fn postpone(transaction: &Transaction<'_>, now: Timestamp, live: &[Due]) -> Result<u64, CallError> {
+    let mut postpone = transaction.prepare_cached(include_str!("sql/postpone.sql"))?;
     let mut postponed = 0;
-    for chunk in POSTPONE.chunks(live.len()) {
-        let mut query = sqlx::query(chunk.sql)
-            .bind(now.as_micros())
-            .bind(POSTPONE_AT_LEAST.as_micros());
-        for (namespace, key, ..) in &live[chunk.rows] {
-            query = query.bind(bucket).bind(namespace).bind(key);
-        }
-        postponed += query.execute(&mut *connection).await?.rows_affected();
+    for due in live {
+        postponed += postpone.execute(params![
+            due.digest,
+            due.namespace,
+            due.key,
+            now.as_micros(),
+            POSTPONE_AT_LEAST.as_micros()
+        ])? as u64;
     }
     Ok(postponed)
 }

@@ -1,7 +1,7 @@
--- What the purge has to look at in one bucket, and which of it is past its retention.
+-- What the purge has to look at, the longest waiting first, and which of it is past its retention.
 -- Guard: none; the statements that follow repeat the condition.
-SELECT namespace, key, fence, coalesce(expires_at_us <= ?, 0) AS expired
+SELECT digest, namespace, key, fence, coalesce(expires_at_us <= ?1, 0) AS expired
 FROM records
-WHERE bucket = ? AND sweep_at_us <= ?
+WHERE sweep_at_us <= ?1
 ORDER BY sweep_at_us
-LIMIT ?
+LIMIT ?2

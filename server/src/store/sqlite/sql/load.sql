@@ -1,12 +1,9 @@
--- Reads what stands under each key, forgotten or not.
--- Guard: none; a read of the primary key. CROSS JOIN keeps SQLite from turning the join round.
-WITH batch (n, bucket, namespace, key) AS (VALUES /*each*/ (?, ?, ?, ?) /*each*/)
+-- Reads what stands under a key, forgotten or not.
+-- Guard: none; a probe of the digest.
 SELECT
-    b.n,
-    r.attempt_id, r.fence, r.policy_id, r.created_at_us, r.claimed_at_us,
-    r.lease_until_us, r.not_before_us, r.settled_at_us, r.expires_at_us,
-    r.revision, r.attempt, r.state, r.fingerprint, r.owner, r.traceparent, r.last_error,
-    r.result, r.checkpoint, r.delivery
-FROM batch AS b
-CROSS JOIN records AS r
-WHERE r.bucket = b.bucket AND r.namespace = b.namespace AND r.key = b.key
+    attempt_id, fence, policy_id, created_at_us, claimed_at_us,
+    lease_until_us, not_before_us, settled_at_us, expires_at_us,
+    revision, attempt, state, fingerprint, owner, traceparent, last_error,
+    result, checkpoint, delivery
+FROM records
+WHERE digest = ? AND namespace = ? AND key = ?

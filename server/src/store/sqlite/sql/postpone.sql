@@ -1,16 +1,8 @@
 -- Moves on when the purge looks at a record: to its end, or, while it is in progress or uncertain,
--- by an eighth of its claim's age. What was not settled for long will not be soon, so a claim that
--- nobody ever settles costs ever less.
--- Guard: still due, and not past its retention.
-WITH
-clock (now_us, at_least_us) AS (VALUES (?, ?)),
-batch (bucket, namespace, key) AS (VALUES /*each*/ (?, ?, ?) /*each*/)
-UPDATE records AS r
-SET sweep_at_us = coalesce(
-    r.expires_at_us,
-    c.now_us + max(c.at_least_us, (c.now_us - r.claimed_at_us) / 8)
-)
-FROM batch AS b
-CROSS JOIN clock AS c
-WHERE r.bucket = b.bucket AND r.namespace = b.namespace AND r.key = b.key
-    AND r.sweep_at_us <= c.now_us AND (r.expires_at_us IS NULL OR r.expires_at_us > c.now_us)
+-- by an eighth of its claim's age, ?5 at least. What was not settled for long will not be soon, so a
+-- claim that nobody ever settles costs ever less.
+-- Guard: still due at ?4, and not past its retention.
+UPDATE records
+SET sweep_at_us = coalesce(expires_at_us, ?4 + max(?5, (?4 - claimed_at_us) / 8))
+WHERE digest = ?1 AND namespace = ?2 AND key = ?3
+    AND sweep_at_us <= ?4 AND (expires_at_us IS NULL OR expires_at_us > ?4)
