@@ -71,9 +71,9 @@ CREATE TABLE records (
     -- Room on each page for its rows to be completed there: a HOT update, without new entries in
     -- the indexes. The rows of a page are inserted in one batch and are often completed in one,
     -- when none of their old versions can be pruned yet, so the room must be for all of them with
-    -- their results: about 200 bytes each here. Measured so, 512 rows a batch: with 70, a quarter
+    -- their results: up to 256 bytes each here. Measured so, 512 rows a batch: with 70, a quarter
     -- of the completions is HOT, they take twice as long, and the table ends up no smaller.
-    fillfactor = 35,
+    fillfactor = 30,
     -- By default a vacuum waits for a fifth of the table to be dead: millions of purged rows that
     -- the sweep's index would still point at. HOT updates clean up after themselves.
     autovacuum_vacuum_scale_factor = 0.02,
@@ -135,3 +135,63 @@ CREATE TABLE fence_floor (
     fence           bigint NOT NULL
 );
 INSERT INTO fence_floor (id, fence) VALUES (1, 0);
+
+-- Inserts a batch of first claims if nothing stands under any of their keys, and else nothing of it.
+-- An insert that stops at the first key that stands need not look for each key beforehand, as one
+-- that goes on behind it must: a sixth less work, for batches in which all keys are new. It is a
+-- function, because only here a batch that stops can be taken back without an error in the log.
+CREATE FUNCTION insert_batch(
+    -- The time, or null for the clock's; given back, as is the fence of all that was inserted. The
+    -- fence is null where nothing was.
+    INOUT now_us bigint,
+    OUT fence bigint,
+    buckets smallint[],
+    digests uuid[],
+    namespaces text[],
+    keys text[],
+    attempt_ids uuid[],
+    policy_ids bigint[],
+    fingerprints bytea[],
+    owners text[],
+    traceparents text[],
+    leases_us bigint[],
+    sweeps_after_us bigint[],
+    inserts_until_us bigint[],
+    deliveries bytea[]
+)
+LANGUAGE plpgsql AS $$
+BEGIN
+    now_us := coalesce(now_us, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
+    SELECT greatest(insert_batch.now_us, f.fence + 1) INTO fence FROM fence_floor AS f WHERE f.id = 1;
+    INSERT INTO records (
+        bucket, digest, namespace, key, attempt_id, fence, policy_id,
+        created_at_us, claimed_at_us, sweep_at_us, lease_until_us,
+        revision, attempt, state, fingerprint, owner, traceparent, last_error, delivery
+    )
+    SELECT
+        b.bucket, b.digest, b.namespace, b.key, b.attempt_id,
+        insert_batch.fence, b.policy_id, insert_batch.now_us, insert_batch.now_us,
+        insert_batch.now_us + least(b.sweep_after_us, 9223372036854775807 - insert_batch.now_us),
+        insert_batch.now_us + least(b.lease_us, 9223372036854775807 - insert_batch.now_us),
+        1, 1, 1, b.fingerprint, b.owner, b.traceparent, '', b.delivery
+    FROM (
+        SELECT
+            unnest(insert_batch.buckets) AS bucket,
+            unnest(insert_batch.digests) AS digest,
+            unnest(insert_batch.namespaces) AS namespace,
+            unnest(insert_batch.keys) AS key,
+            unnest(insert_batch.attempt_ids) AS attempt_id,
+            unnest(insert_batch.policy_ids) AS policy_id,
+            unnest(insert_batch.fingerprints) AS fingerprint,
+            unnest(insert_batch.owners) AS owner,
+            unnest(insert_batch.traceparents) AS traceparent,
+            unnest(insert_batch.leases_us) AS lease_us,
+            unnest(insert_batch.sweeps_after_us) AS sweep_after_us,
+            unnest(insert_batch.inserts_until_us) AS insert_until_us,
+            unnest(insert_batch.deliveries) AS delivery
+    ) AS b
+    WHERE b.insert_until_us >= insert_batch.now_us;
+EXCEPTION WHEN unique_violation THEN
+    fence := NULL;
+END
+$$;

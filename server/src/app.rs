@@ -19,7 +19,7 @@ use crate::{
     net::{AdmissionLayer, DeadlineLayer, MalformedLayer, Server},
     policies::{Policies, PolicyError},
     purge::{self, PurgeMetrics},
-    rpc::{Admission, IdempotencyRpc, SessionRpc},
+    rpc::{Admission, IdempotencyRpc, Services, SessionRpc},
     store::{
         Clock, OpenError, SharedStore,
         postgres::{PostgresOptions, PostgresStore},
@@ -159,21 +159,16 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
     let lanes = Arc::new(Lanes::start(&store, &policies, &config.lanes));
     let (health, health_service) = tonic_health::server::health_reporter();
     let stop = CancellationToken::new();
-    // One budget for all connections, for single calls and streams alike.
-    let admission = Admission::new(config.calls);
+    // Budgets for all connections together. Streams have their own: they wait for a place, where a
+    // single call is refused, and would otherwise always be first to get it.
+    let of_calls = Admission::new(config.calls);
+    let of_streams = Admission::new(config.calls);
     let calls = IdempotencyRpc::new(lanes.clone(), policies.clone());
-    let streams = SessionRpc::new(
-        lanes.clone(),
-        policies.clone(),
-        admission.clone(),
-        stop.clone(),
-    );
-    let routes = tonic::service::Routes::new(
-        IdempotencyServiceServer::new(calls)
-            .max_decoding_message_size(REQUEST_BYTES)
-            .max_encoding_message_size(RESPONSE_BYTES),
-    )
-    .add_service(
+    let streams = SessionRpc::new(lanes.clone(), policies.clone(), of_streams, stop.clone());
+    let calls = IdempotencyServiceServer::new(calls)
+        .max_decoding_message_size(REQUEST_BYTES)
+        .max_encoding_message_size(RESPONSE_BYTES);
+    let others = tonic::service::Routes::new(
         SessionServiceServer::new(streams)
             .max_decoding_message_size(REQUEST_BYTES)
             .max_encoding_message_size(RESPONSE_BYTES),
@@ -187,8 +182,8 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
         .layer(DeadlineLayer)
         // Tonic's own refusals of messages it cannot read.
         .layer(MalformedLayer)
-        .layer(AdmissionLayer(admission))
-        .service(routes.prepare().into_axum_router());
+        .layer(AdmissionLayer(of_calls))
+        .service(Services::new(calls, others));
 
     // Both names, before anybody can ask: the store has been opened and read a moment ago.
     set_health(&health, true).await;

@@ -25,23 +25,25 @@ const MAY_NAME: [(&str, &[&str]); 11] = [
             "config", "key", "lanes", "net", "policies", "purge", "rpc", "store",
         ],
     ),
-    ("cli", &["app", "config", "logging", "store"]),
+    ("cli", &["app", "config", "logging", "net", "store"]),
 ];
 
 /// Who alone may name a crate.
-const ONLY: [(&str, &[&str]); 6] = [
+const ONLY: [(&str, &[&str]); 7] = [
     ("semel_proto", &["rpc", "cli", "app"]),
     ("semel_client", &["cli"]),
     ("tonic", &["rpc", "app", "cli"]),
     ("sqlx", &["store"]),
+    ("rusqlite", &["store"]),
     ("clap", &["cli", "logging"]),
-    ("hyper", &["net", "cli"]),
+    ("hyper", &["net", "rpc", "cli"]),
 ];
 
 /// What the rules must do without: sockets, databases, clocks and chance.
-const NOT_IN_KEY: [&str; 12] = [
+const NOT_IN_KEY: [&str; 13] = [
     "tokio",
     "sqlx",
+    "rusqlite",
     "tonic",
     "rand",
     "prost",

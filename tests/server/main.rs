@@ -5,6 +5,7 @@
 //! is how their answers come out on the wire, and everything around them.
 
 mod admission;
+mod bench_command;
 mod config_problems;
 mod connections;
 mod deadlines;
@@ -21,6 +22,11 @@ mod policies;
 mod purging;
 mod reflection;
 mod refusals;
+mod session;
+mod session_bounds;
+mod session_ends;
+mod session_story;
+mod session_waits;
 mod settlements;
 mod startup;
 mod statements;

@@ -1,5 +1,6 @@
 //! The command line: arguments to work to an exit code.
 
+mod bench;
 mod claim;
 mod complete;
 mod demo;
@@ -45,6 +46,7 @@ enum Command {
     Complete(complete::Args),
     Fail(fail::Args),
     Lookup(lookup::Args),
+    Bench(Box<bench::Args>),
 }
 
 /// Runs the command line of this process.
@@ -69,6 +71,7 @@ pub fn run() -> Exit {
             Command::Complete(args) => complete::run(args).await,
             Command::Fail(args) => fail::run(args).await,
             Command::Lookup(args) => lookup::run(args).await,
+            Command::Bench(args) => bench::run(*args).await,
         }
     });
     // Whatever is left, such as a name look-up under way, must not hold the exit up.

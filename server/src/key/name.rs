@@ -219,7 +219,9 @@ impl Eq for KeyId {}
 
 impl std::hash::Hash for KeyId {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
+        // The last 8 bytes: of the SHA-256, so that nobody can aim at one place of a table.
+        let [.., a, b, c, d, e, f, g, h] = self.digest;
+        state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
     }
 }
 

@@ -119,16 +119,16 @@ pub struct NewRecord {
 
 impl NewRecord {
     /// The record that stands once a store has inserted this with `fence` at `now`.
-    pub fn inserted(&self, fence: Fence, now: Timestamp) -> Record {
+    pub fn inserted(self, fence: Fence, now: Timestamp) -> Record {
         Record {
             attempt_id: self.attempt_id,
             fence,
             revision: 1,
             attempt: 1,
             policy_id: self.policy_id,
-            fingerprint: self.fingerprint.clone(),
-            owner: self.owner.clone(),
-            traceparent: self.traceparent.clone(),
+            fingerprint: self.fingerprint,
+            owner: self.owner,
+            traceparent: self.traceparent,
             created_at: now,
             claimed_at: now,
             state: State::InProgress {
@@ -136,7 +136,7 @@ impl NewRecord {
             },
             last_error: String::new(),
             checkpoint: None,
-            delivery: self.delivery.clone(),
+            delivery: self.delivery,
         }
     }
 }

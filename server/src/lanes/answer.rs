@@ -14,6 +14,10 @@ pub trait Answers: fmt::Debug + Send + Sync {
     /// Takes one answer.
     fn take(&self, ticket: Ticket, id: KeyId, answer: Result<Reply, LaneError>);
 
+    /// Takes back the ticket of a command that ended without an answer, of a bug of ours: it may have
+    /// been applied.
+    fn lost(&self, ticket: Ticket);
+
     /// Whether nobody reads the answers any more.
     fn is_closed(&self) -> bool;
 }
@@ -23,23 +27,39 @@ pub trait Answers: fmt::Debug + Send + Sync {
 pub struct Ticket {
     /// What the sender calls the command.
     pub number: u64,
-    /// What the command has taken of its stream's and of the server's budget. Given back when the
-    /// ticket is dropped: when the answer is on its way, or with the stream.
-    pub places: [OwnedSemaphorePermit; 2],
+    /// Its place of its stream's window: until its answer is on its way, or with the stream.
+    pub window: OwnedSemaphorePermit,
+    /// Its place of the server's budget: until it is decided. Not for longer, or streams that
+    /// nobody reads would have all of it.
+    pub budget: OwnedSemaphorePermit,
 }
 
 /// Where one command's answer goes.
 #[derive(Debug)]
 pub(super) enum AnswerTo {
     Caller(oneshot::Sender<Result<Reply, LaneError>>),
-    Stream(Arc<dyn Answers>, Ticket),
+    Stream(Place),
+}
+
+/// A command's place in its stream, until it is answered.
+#[derive(Debug)]
+pub(super) struct Place {
+    stream: Arc<dyn Answers>,
+    ticket: Option<Ticket>,
 }
 
 impl AnswerTo {
+    pub fn stream(stream: Arc<dyn Answers>, ticket: Ticket) -> Self {
+        Self::Stream(Place {
+            stream,
+            ticket: Some(ticket),
+        })
+    }
+
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Caller(caller) => caller.is_closed(),
-            Self::Stream(stream, _) => stream.is_closed(),
+            Self::Stream(place) => place.stream.is_closed(),
         }
     }
 
@@ -47,7 +67,19 @@ impl AnswerTo {
     pub fn send(self, id: KeyId, answer: Result<Reply, LaneError>) {
         match self {
             Self::Caller(caller) => drop(caller.send(answer)),
-            Self::Stream(stream, ticket) => stream.take(ticket, id, answer),
+            Self::Stream(mut place) => {
+                if let Some(ticket) = place.ticket.take() {
+                    place.stream.take(ticket, id, answer);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.stream.lost(ticket);
         }
     }
 }

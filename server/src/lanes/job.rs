@@ -40,6 +40,9 @@ pub enum LaneError {
     Contention,
 }
 
+/// A job as it goes from queue to queue.
+pub(super) type QueuedJob = Box<Job>;
+
 #[derive(Debug)]
 pub(super) struct Job {
     pub id: KeyId,
@@ -51,14 +54,14 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub fn new(id: KeyId, command: Command, answer: AnswerTo, payload: Payload) -> Self {
-        Self {
+    pub fn new(id: KeyId, command: Command, answer: AnswerTo, payload: Payload) -> QueuedJob {
+        Box::new(Self {
             id,
             command,
             tries: 0,
             answer,
             _payload: payload,
-        }
+        })
     }
 
     /// Whether it may be dropped: nobody waits for it, and it is not a holder's.

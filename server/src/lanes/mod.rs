@@ -21,8 +21,10 @@
 
 mod answer;
 mod job;
+mod queued;
 mod round;
 mod settings;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod wait;
@@ -36,8 +38,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use answer::AnswerTo;
 pub use answer::{Answers, Ticket};
-use job::Job;
 pub use job::LaneError;
+use job::{Job, QueuedJob};
+use queued::Queued;
 pub use settings::LaneSettings;
 pub use wait::Wait;
 use waiters::Waiters;
@@ -67,8 +70,11 @@ pub struct Lanes {
 
 #[derive(Debug)]
 struct Queues {
-    holders: mpsc::Sender<Job>,
-    callers: mpsc::Sender<Job>,
+    holders: mpsc::Sender<QueuedJob>,
+    callers: mpsc::Sender<QueuedJob>,
+    /// Claims and Lookups of streams. These wait for room where those above are refused, so in one
+    /// queue they would always be first to get it.
+    streams: mpsc::Sender<QueuedJob>,
 }
 
 impl Lanes {
@@ -82,6 +88,7 @@ impl Lanes {
             .map(|lane| {
                 let (holders, holders_in) = mpsc::channel(settings.queue);
                 let (callers, callers_in) = mpsc::channel(settings.queue);
+                let (streams, streams_in) = mpsc::channel(settings.queue);
                 let worker = Worker::new(
                     lane,
                     store.clone(),
@@ -94,10 +101,19 @@ impl Lanes {
                 let alarm = broken.clone().drop_guard();
                 let closing = closing.clone();
                 tasks.spawn(async move {
-                    worker.run(holders_in, callers_in, closing).await;
+                    let queued = Queued {
+                        holders: holders_in,
+                        callers: callers_in,
+                        streams: streams_in,
+                    };
+                    worker.run(queued, closing).await;
                     alarm.disarm();
                 });
-                Queues { holders, callers }
+                Queues {
+                    holders,
+                    callers,
+                    streams,
+                }
             })
             .collect();
         tasks.close();
@@ -119,22 +135,36 @@ impl Lanes {
     /// # Errors
     /// See the module's documentation; [`LaneError::Refused`] is the rules' own answer.
     pub async fn call(&self, id: KeyId, command: Command) -> Result<Reply, LaneError> {
+        if command.is_of_a_holder() {
+            return self.call_in_turn(id, command).await;
+        }
         let (answer, answered) = oneshot::channel();
         let payload = self.reserve(&command).await?;
         let queues = self.queues_of(&id);
         let job = Job::new(id, command, AnswerTo::Caller(answer), payload);
-        if job.command.is_of_a_holder() {
-            queues
-                .holders
-                .send(job)
-                .await
-                .map_err(|_| LaneError::ShuttingDown)?;
-        } else {
-            queues.callers.try_send(job).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => LaneError::QueueFull,
-                mpsc::error::TrySendError::Closed(_) => LaneError::ShuttingDown,
-            })?;
-        }
+        queues.callers.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => LaneError::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => LaneError::ShuttingDown,
+        })?;
+        Self::answer(answered).await
+    }
+
+    /// The same, but waits for room in the queue, whoever's command it is.
+    ///
+    /// # Errors
+    /// As [`Lanes::call`].
+    pub async fn call_in_turn(&self, id: KeyId, command: Command) -> Result<Reply, LaneError> {
+        let (answer, answered) = oneshot::channel();
+        let payload = self.reserve(&command).await?;
+        let queue = self.queue_of(&id, &command);
+        let job = Job::new(id, command, AnswerTo::Caller(answer), payload);
+        queue.send(job).await.map_err(|_| LaneError::ShuttingDown)?;
+        Self::answer(answered).await
+    }
+
+    async fn answer(
+        answered: oneshot::Receiver<Result<Reply, LaneError>>,
+    ) -> Result<Reply, LaneError> {
         // The worker answers every job it took, so a missing answer is a worker that panicked.
         answered.await.unwrap_or_else(|_| {
             Err(LaneError::StoreUnavailable(
@@ -146,8 +176,8 @@ impl Lanes {
     /// Takes in one command of a stream, whose answer goes to `answers` with the `ticket`.
     ///
     /// Where the lane's queue is full this waits for room, Claim or not: it is the stream that is
-    /// held back, and through it its sender. Of a worker that panicked no answer comes; see
-    /// [`Lanes::broken`].
+    /// held back, and through it its sender. Of a worker that panicked no answer comes, and the
+    /// ticket is taken back by [`Answers::lost`].
     pub async fn submit(
         &self,
         id: KeyId,
@@ -159,16 +189,20 @@ impl Lanes {
             Ok(payload) => payload,
             Err(error) => return answers.take(ticket, id, Err(error)),
         };
-        let queues = self.queues_of(&id);
-        let queue = if command.is_of_a_holder() {
-            &queues.holders
-        } else {
-            &queues.callers
-        };
-        let answer = AnswerTo::Stream(answers.clone(), ticket);
+        let queue = self.queue_of(&id, &command);
+        let answer = AnswerTo::stream(answers.clone(), ticket);
         let job = Job::new(id, command, answer, payload);
         if let Err(mpsc::error::SendError(job)) = queue.send(job).await {
             job.answer(Err(LaneError::ShuttingDown));
+        }
+    }
+
+    fn queue_of(&self, id: &KeyId, command: &Command) -> &mpsc::Sender<QueuedJob> {
+        let queues = self.queues_of(id);
+        if command.is_of_a_holder() {
+            &queues.holders
+        } else {
+            &queues.streams
         }
     }
 

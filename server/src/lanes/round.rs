@@ -6,13 +6,14 @@
 //! second change to a key is left for the next round.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    hash::{BuildHasherDefault, Hasher},
     pin::Pin,
     sync::Arc,
 };
 
 use super::{
-    job::{Job, LaneError},
+    job::{LaneError, QueuedJob},
     worker::Worker,
 };
 use crate::{
@@ -34,7 +35,9 @@ pub(super) struct Round<'w> {
 /// The commands on one key, in the order they came.
 struct Group {
     id: KeyId,
-    jobs: VecDeque<Job>,
+    first: Option<QueuedJob>,
+    /// Behind the first. Nearly always there is none, and so nothing to allocate.
+    rest: VecDeque<QueuedJob>,
     known: Option<Known>,
 }
 
@@ -45,35 +48,62 @@ struct Known {
     standing: Option<Standing>,
 }
 
+/// Takes a key's own hash as it is: it is a part of its SHA-256, which nobody can aim.
+type ByDigest = BuildHasherDefault<AsItIs>;
+
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not what a `KeyId` does.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 type StoreFuture<'a, R> = Pin<Box<dyn Future<Output = Result<Vec<R>, StoreError>> + Send + 'a>>;
 
 impl<'w> Round<'w> {
-    pub fn new(worker: &'w Worker, jobs: Vec<Job>) -> Self {
+    pub fn new(worker: &'w Worker, jobs: Vec<QueuedJob>) -> Self {
         let mut groups: Vec<Group> = Vec::with_capacity(jobs.len());
-        let mut places = HashMap::with_capacity(jobs.len());
+        let mut places: HashMap<KeyId, usize, ByDigest> =
+            HashMap::with_capacity_and_hasher(jobs.len(), ByDigest::default());
         for job in jobs {
-            let place = *places.entry(job.id.clone()).or_insert_with(|| {
-                groups.push(Group {
-                    id: job.id.clone(),
-                    jobs: VecDeque::with_capacity(1),
-                    known: None,
-                });
-                groups.len() - 1
-            });
-            groups[place].jobs.push_back(job);
+            match places.entry(job.id.clone()) {
+                Entry::Occupied(place) => groups[*place.get()].rest.push_back(job),
+                Entry::Vacant(place) => {
+                    place.insert(groups.len());
+                    groups.push(Group {
+                        id: job.id.clone(),
+                        first: Some(job),
+                        rest: VecDeque::new(),
+                        known: None,
+                    });
+                }
+            }
         }
         Self { worker, groups }
     }
 
     /// Runs the round, and gives back the commands that have to go into the next one.
-    pub async fn run(mut self) -> Vec<Job> {
+    pub async fn run(mut self) -> Vec<QueuedJob> {
         self.insert_claims().await;
         self.complete_blindly().await;
         self.load_others().await;
         self.swap().await;
         self.groups
             .into_iter()
-            .flat_map(|group| group.jobs)
+            .flat_map(|group| group.first.into_iter().chain(group.rest))
             .collect()
     }
 
@@ -82,7 +112,9 @@ impl<'w> Round<'w> {
         let mut places = Vec::new();
         let mut records = Vec::new();
         for (place, group) in self.groups.iter().enumerate() {
-            if let Some(Command::Claim(claim)) = group.head() {
+            if let Some(Command::Claim(claim)) = group.head()
+                && !self.worker.standing.has(&group.id)
+            {
                 places.push(place);
                 records.push((claim.new_record(&group.id), claim.policy.clone()));
             }
@@ -99,10 +131,13 @@ impl<'w> Round<'w> {
                 Ok(Some(Inserted { fence, now })) => {
                     let record = new.inserted(fence, now);
                     let grant = ClaimGrant::of(&record, now);
-                    group.known = Some(Known {
-                        now,
-                        standing: Some(Standing { record, policy }),
-                    });
+                    // Nearly always nobody else asks, and the record need not be kept for them.
+                    if !group.rest.is_empty() {
+                        group.known = Some(Known {
+                            now,
+                            standing: Some(Standing { record, policy }),
+                        });
+                    }
                     group.answer_head(Ok(Reply::Claim(ClaimReply::Claimed(grant))));
                 }
                 Ok(None) => {}
@@ -175,17 +210,22 @@ impl<'w> Round<'w> {
             .await;
         for (place, result) in places.into_iter().zip(results) {
             let known = match result {
-                Ok((now, None)) => Ok(Known {
-                    now,
-                    standing: None,
-                }),
-                Ok((now, Some(record))) => self
-                    .policy_of(&record, &mut policies_renewed)
-                    .await
-                    .map(|policy| Known {
+                Ok((now, None)) => {
+                    self.worker.standing.forget(&self.groups[place].id);
+                    Ok(Known {
                         now,
-                        standing: Some(Standing { record, policy }),
-                    }),
+                        standing: None,
+                    })
+                }
+                Ok((now, Some(record))) => {
+                    self.worker.standing.note(&self.groups[place].id);
+                    self.policy_of(&record, &mut policies_renewed)
+                        .await
+                        .map(|policy| Known {
+                            now,
+                            standing: Some(Standing { record, policy }),
+                        })
+                }
                 Err(error) => Err(error),
             };
             let group = &mut self.groups[place];
@@ -312,25 +352,25 @@ fn failure(error: StoreError) -> LaneError {
 
 impl Group {
     fn head(&self) -> Option<&Command> {
-        self.jobs.front().map(|job| &job.command)
+        self.first.as_ref().map(|job| &job.command)
+    }
+
+    fn take_head(&mut self) -> Option<QueuedJob> {
+        let next = self.rest.pop_front();
+        std::mem::replace(&mut self.first, next)
     }
 
     fn answer_head(&mut self, answer: Result<Reply, LaneError>) {
-        if let Some(job) = self.jobs.pop_front() {
+        if let Some(job) = self.take_head() {
             job.answer(answer);
         }
     }
 
     /// Answers commands from what is known, up to the first that changes the key.
     fn answer_until_change(&mut self) -> Option<(Box<Record>, Reply)> {
-        let Known { now, standing } = self.known.as_ref()?;
-        while let Some(job) = self.jobs.front() {
+        while let (Some(job), Some(Known { now, standing })) = (&self.first, &self.known) {
             match decide(&self.id, &job.command, standing.as_ref(), *now) {
-                Decision::Answer(answer) => {
-                    if let Some(job) = self.jobs.pop_front() {
-                        job.answer(answer.map_err(LaneError::Refused));
-                    }
-                }
+                Decision::Answer(answer) => self.answer_head(answer.map_err(LaneError::Refused)),
                 Decision::Replace { record, reply } => return Some((record, reply)),
                 // It stood a moment ago and is gone, or was never there: the next round inserts.
                 Decision::Insert(_) => {
@@ -379,7 +419,7 @@ impl Group {
     }
 
     fn retry_head(&mut self) {
-        let Some(job) = self.jobs.front_mut() else {
+        let Some(job) = &mut self.first else {
             return;
         };
         job.tries += 1;

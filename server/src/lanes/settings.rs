@@ -17,7 +17,7 @@ impl Default for LaneSettings {
     fn default() -> Self {
         Self {
             queue: 4_096,
-            batch: 512,
+            batch: 1_024,
             payload_bytes: 256 * 1024 * 1024,
             waiters: 8_192,
         }

@@ -1,6 +1,6 @@
 //! A Claim that holds its answer back while the key is in progress.
 
-use std::time::Duration;
+use std::{future::pending, pin::pin, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
@@ -38,44 +38,86 @@ impl Lanes {
         claim: Claim,
         wait: Option<Wait>,
     ) -> Result<ClaimReply, LaneError> {
-        let place = wait.and_then(|wait| Some((wait, self.waiters.register(&id)?)));
-        let Some((wait, place)) = place else {
-            return self.claim_once(id, claim).await;
+        let Some(wait) = wait else {
+            return self.look(id, claim, false).await;
+        };
+        self.hold_back(id, claim, wait, false, pending())
+            .await?
+            .ok_or(LaneError::QueueFull)
+    }
+
+    /// The same for a Claim of a stream, until `cancelled`: then it has not claimed, and the answer
+    /// is `None`.
+    ///
+    /// A look that is under way by then is not given up, because it may come to a claim. Where the
+    /// queue is full at the first look, it waits for its turn like every command of a stream.
+    ///
+    /// # Errors
+    /// As [`Lanes::claim`].
+    pub async fn claim_unless(
+        &self,
+        cancelled: impl Future<Output = ()>,
+        id: KeyId,
+        claim: Claim,
+        wait: Wait,
+    ) -> Result<Option<ClaimReply>, LaneError> {
+        self.hold_back(id, claim, wait, true, cancelled).await
+    }
+
+    async fn hold_back(
+        &self,
+        id: KeyId,
+        claim: Claim,
+        wait: Wait,
+        mut in_turn: bool,
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<Option<ClaimReply>, LaneError> {
+        let Some(place) = self.waiters.register(&id) else {
+            return self.look(id, claim, in_turn).await.map(Some);
         };
 
+        let mut cancelled = pin!(cancelled);
         let mut pause = POLL.0;
         let mut last = None;
         loop {
             // Registered before looking, so a settlement in between is not missed.
             let settled = place.settled.notified();
-            let standing = match self.claim_once(id.clone(), claim.clone()).await {
+            let standing = match self.look(id.clone(), claim.clone(), in_turn).await {
                 // Too many look at once: what stood at the last look is still an answer.
                 Err(LaneError::QueueFull) if last.is_some() => last.take(),
                 Err(error) => return Err(error),
                 Ok(reply) => Some(reply),
             };
             let Some(ClaimReply::Standing(Outcome::InProgress { lease, .. })) = &standing else {
-                return standing.ok_or(LaneError::QueueFull);
+                return standing.ok_or(LaneError::QueueFull).map(Some);
             };
             let now = Instant::now();
             // Look at the end of the lease too: nobody tells of a lapse.
             let look = now + pause.min(Duration::from(*lease).max(POLL.0));
             last = standing;
+            in_turn = false;
             tokio::select! {
                 () = settled => {}
                 () = self.waiters.released() => break,
                 () = sleep_until(look.min(wait.until)) => {}
+                () = &mut cancelled => return Ok(None),
             }
             if Instant::now() >= wait.until {
                 break;
             }
             pause = (pause * 3 / 2).min(POLL.1);
         }
-        last.ok_or(LaneError::QueueFull)
+        last.ok_or(LaneError::QueueFull).map(Some)
     }
 
-    async fn claim_once(&self, id: KeyId, claim: Claim) -> Result<ClaimReply, LaneError> {
-        match self.call(id, Command::Claim(claim)).await? {
+    async fn look(&self, id: KeyId, claim: Claim, in_turn: bool) -> Result<ClaimReply, LaneError> {
+        let command = Command::Claim(claim);
+        let reply = if in_turn {
+            self.call_in_turn(id, command).await?
+        } else {
+            self.call(id, command).await?
+        };
+        match reply {
             Reply::Claim(reply) => Ok(reply),
             other => unreachable!("a Claim was answered with {other:?}"),
         }

@@ -2,12 +2,13 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    job::{Job, payload_len},
+    job::{QueuedJob, payload_len},
+    queued::Queued,
     round::Round,
+    standing::Standing,
     waiters::Waiters,
 };
 use crate::{policies::Policies, store::SharedStore};
@@ -15,11 +16,15 @@ use crate::{policies::Policies, store::SharedStore};
 /// Payload bytes after which a round takes no more: one statement should stay a few megabytes.
 const ROUND_PAYLOAD_BYTES: usize = 4 * 1024 * 1024;
 
+/// How often a worker that has something to do lets others go first.
+const MOST_YIELDS: usize = 8;
+
 pub(super) struct Worker {
     pub lane: usize,
     pub store: SharedStore,
     pub policies: Arc<Policies>,
     pub waiters: Arc<Waiters>,
+    pub standing: Standing,
     batch: usize,
 }
 
@@ -36,46 +41,29 @@ impl Worker {
             store,
             policies,
             waiters,
+            standing: Standing::new(),
             batch,
         }
     }
 
-    pub async fn run(
-        self,
-        mut holders: mpsc::Receiver<Job>,
-        mut callers: mpsc::Receiver<Job>,
-        closing: CancellationToken,
-    ) {
+    pub async fn run(self, mut queues: Queued, closing: CancellationToken) {
         let mut backlog = VecDeque::new();
         let mut taken = Vec::new();
         loop {
             if closing.is_cancelled() {
-                // A closed queue still hands out what it holds.
-                holders.close();
-                callers.close();
+                queues.close();
             }
             if backlog.is_empty() {
                 tokio::select! {
                     biased;
-                    () = closing.cancelled(), if !callers.is_closed() => continue,
-                    Some(job) = holders.recv() => taken.push(job),
-                    Some(job) = callers.recv() => taken.push(job),
-                    else => return,
+                    () = closing.cancelled(), if !queues.is_closed() => continue,
+                    some = queues.next(&mut taken) => if !some { return },
                 }
-                // Let whoever is ready to send a command do so first: the round that follows costs
-                // a commit, and costs hardly more for many. Returns at once on an idle server.
-                tokio::task::yield_now().await;
+                let_others_send(&queues).await;
             }
-            // What a holder says goes first; what is left over from the last round stands before
-            // newer commands on the same key.
-            while backlog.len() + taken.len() < self.batch {
-                let Ok(job) = holders.try_recv() else { break };
-                taken.push(job);
-            }
-            while backlog.len() + taken.len() < self.batch {
-                let Ok(job) = callers.try_recv() else { break };
-                taken.push(job);
-            }
+            // What is left over from the last round stands before newer commands on the same key.
+            let most = self.batch.saturating_sub(backlog.len());
+            queues.take(&mut taken, most);
             backlog.extend(taken.drain(..));
 
             let jobs = self.next_round(&mut backlog);
@@ -89,7 +77,7 @@ impl Worker {
         }
     }
 
-    fn next_round(&self, backlog: &mut VecDeque<Job>) -> Vec<Job> {
+    fn next_round(&self, backlog: &mut VecDeque<QueuedJob>) -> Vec<QueuedJob> {
         let mut jobs = Vec::with_capacity(backlog.len().min(self.batch));
         let mut bytes = 0;
         while jobs.len() < self.batch && bytes <= ROUND_PAYLOAD_BYTES {
@@ -103,5 +91,18 @@ impl Worker {
             jobs.push(job);
         }
         jobs
+    }
+}
+
+/// Lets whoever is ready to send a command do so before a round, for as long as somebody does: the
+/// round costs a statement, and hardly more for many commands than for one. Goes on at once on an
+/// idle server.
+async fn let_others_send(queues: &Queued) {
+    for _ in 0..MOST_YIELDS {
+        let before = queues.len();
+        tokio::task::yield_now().await;
+        if queues.len() == before {
+            break;
+        }
     }
 }

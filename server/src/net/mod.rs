@@ -5,14 +5,16 @@
 //! ignores `TCP_NODELAY` for listeners it is handed.
 
 mod admission;
+mod cork;
 mod deadline;
 mod malformed;
 mod serve;
 
 pub use admission::AdmissionLayer;
+pub use cork::Cork;
 pub use deadline::DeadlineLayer;
 pub use malformed::MalformedLayer;
 pub use serve::{NetSettings, Server};
 
 /// What every layer passes on.
-type HttpResponse = http::Response<axum::body::Body>;
+type HttpResponse = http::Response<crate::rpc::Body>;

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
-use super::HttpResponse;
+use super::{Cork, HttpResponse};
 
 /// Bounds of connections.
 #[derive(Debug, Clone)]
@@ -176,8 +176,10 @@ impl Server {
                 }
                 () = stop.cancelled() => return Ok(()),
             }
-            let connection =
-                builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+            let connection = builder.serve_connection(
+                TokioIo::new(Cork::new(stream)),
+                TowerToHyperService::new(service),
+            );
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 ended = connection.as_mut() => return ended,

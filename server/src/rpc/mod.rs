@@ -5,12 +5,16 @@ mod admission;
 mod deadline;
 mod reply;
 mod request;
+mod routes;
 mod service;
 mod session;
 mod status;
 
 pub use admission::Admission;
 pub use deadline::Deadline;
+pub use routes::Services;
 pub use service::IdempotencyRpc;
 pub use session::SessionRpc;
 pub use status::{deadline_exceeded, malformed, too_many_requests};
+/// The body of every answer.
+pub use tonic::body::Body;

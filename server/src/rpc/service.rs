@@ -45,6 +45,13 @@ impl IdempotencyRpc {
     }
 }
 
+/// When a wait that began `now` has to end, so that its answer arrives before the deadline.
+pub(super) fn answer_by(deadline: Instant, now: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(now);
+    // A very short deadline still leaves half of itself to wait.
+    now + left.saturating_sub(ANSWER_MARGIN).max(left / 2)
+}
+
 /// The key that a request names. First of all, so that every other error can name it.
 pub(super) fn id_of(namespace: &str, key: &str) -> Result<KeyId, Status> {
     KeyId::parse(namespace, key).map_err(|invalid| status::invalid(None, &invalid))
@@ -67,11 +74,7 @@ impl IdempotencyService for IdempotencyRpc {
             .map_err(|invalid| status::invalid(Some(&id), &invalid))?;
 
         let wait = call.wait.map(|wait| {
-            let answer_by = deadline.map(|deadline| {
-                let left = deadline.at().saturating_duration_since(now);
-                // A very short deadline still leaves half of itself to wait.
-                now + left.saturating_sub(ANSWER_MARGIN).max(left / 2)
-            });
+            let answer_by = deadline.map(|deadline| answer_by(deadline.at(), now));
             Wait {
                 until: answer_by.map_or(now + wait, |answer_by| answer_by.min(now + wait)),
             }

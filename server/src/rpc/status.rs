@@ -18,6 +18,13 @@ const RETRY_BUSY: Duration = Duration::from_millis(50);
 /// The same when the store is away or this server stops: a fail-over or restart takes longer.
 const RETRY_AWAY: Duration = Duration::from_millis(500);
 
+/// How tonic's decoder begins what it says of bytes that are no message.
+const DECODER: [&str; 3] = [
+    "failed to decode Protobuf message",
+    "protocol error: received message with",
+    "Unexpected EOF decoding stream",
+];
+
 /// A field that is malformed or over its limit.
 pub(super) fn invalid(id: Option<&KeyId>, invalid: &Invalid) -> Status {
     let mut metadata = metadata(id);
@@ -46,13 +53,7 @@ pub(super) fn of_lane(id: &KeyId, error: &LaneError) -> Status {
             RETRY_AWAY,
         ),
         // The cause is the operator's: it is in the log and may name hosts and statements.
-        LaneError::StoreUnavailable(_) => retryable(
-            Code::Unavailable,
-            "STORE_UNAVAILABLE",
-            "the store is unavailable; the call may have been applied, and sending it again is safe",
-            metadata(Some(id)),
-            RETRY_AWAY,
-        ),
+        LaneError::StoreUnavailable(_) => store_unavailable(Some(id)),
         LaneError::Contention => retryable(
             Code::Unavailable,
             "CONTENTION",
@@ -62,6 +63,21 @@ pub(super) fn of_lane(id: &KeyId, error: &LaneError) -> Status {
         ),
         LaneError::StoreRejected(_) => internal(id, "the store refused the command"),
     }
+}
+
+/// A command of a stream that ended without an answer.
+pub(super) fn lost() -> Status {
+    store_unavailable(None)
+}
+
+fn store_unavailable(id: Option<&KeyId>) -> Status {
+    retryable(
+        Code::Unavailable,
+        "STORE_UNAVAILABLE",
+        "the store is unavailable; the call may have been applied, and sending it again is safe",
+        metadata(id),
+        RETRY_AWAY,
+    )
 }
 
 /// A bug of ours, told without its inner cause.
@@ -81,9 +97,9 @@ pub fn malformed(headers: &http::HeaderMap) -> Option<Status> {
 pub(super) fn malformed_message(status: &Status) -> Option<Status> {
     let is_of_the_decoder = match status.code() {
         Code::OutOfRange => true,
-        Code::Internal => status
-            .message()
-            .starts_with("failed to decode Protobuf message"),
+        Code::Internal => DECODER
+            .iter()
+            .any(|words| status.message().starts_with(words)),
         _ => false,
     };
     if !is_of_the_decoder {
@@ -110,11 +126,14 @@ pub(super) fn cancelled(id: &KeyId) -> Status {
 /// A status as an answer in a stream.
 pub(super) fn in_session(status: &Status) -> v1::SessionError {
     // What goes into the trailer of a single call is a google.rpc.Status, and so is this.
-    v1::SessionError::decode(status.details()).unwrap_or_else(|_| v1::SessionError {
-        code: status.code().into(),
-        message: status.message().into(),
-        details: Vec::new(),
-    })
+    match v1::SessionError::decode(status.details()) {
+        Ok(error) if !status.details().is_empty() => error,
+        _ => v1::SessionError {
+            code: status.code().into(),
+            message: status.message().into(),
+            details: Vec::new(),
+        },
+    }
 }
 
 /// The call's deadline passed before it was answered.

@@ -44,7 +44,7 @@ pub(super) async fn insert(store: &dyn Store, records: &[NewRecord]) -> Vec<Opti
 pub(super) async fn claim_all(store: &dyn Store, ids: &[KeyId]) -> Vec<Token> {
     let records: Vec<_> = ids.iter().map(claim).collect();
     let inserted = insert(store, &records).await;
-    let tokens = records.iter().zip(inserted).map(|(record, inserted)| {
+    let tokens = records.into_iter().zip(inserted).map(|(record, inserted)| {
         let inserted = inserted.expect("nothing stood there");
         record.inserted(inserted.fence, inserted.now).token()
     });
@@ -119,7 +119,9 @@ pub(super) async fn a_key_lives(store: &dyn Store, clock: &ManualClock) {
         assert_eq!(inserted.now, START);
         assert_eq!(inserted.fence.as_i64(), START.as_micros());
     }
-    let stands = delivered.inserted(inserted[0].unwrap().fence, START);
+    let stands = delivered
+        .clone()
+        .inserted(inserted[0].unwrap().fence, START);
     assert_eq!(insert(store, &[delivered]).await, [None]);
 
     clock.advance(Span::from_secs(1));

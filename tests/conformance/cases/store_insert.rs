@@ -122,7 +122,7 @@ pub async fn the_largest_batch_is_inserted_whole_and_at_one_time(house: House) {
     );
     let loaded = load(&house.store, &orders("k", LARGEST_BATCH)).await;
     for (new, loaded) in batch.iter().zip(loaded.records) {
-        assert_eq!(loaded, Some(new.inserted(fence, at(0))));
+        assert_eq!(loaded, Some(new.clone().inserted(fence, at(0))));
     }
 }
 

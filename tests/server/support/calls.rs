@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use semel_proto::v1::{self, claim_response, lookup_response};
+use semel_proto::v1::{
+    self, claim_response, lookup_response, session_request, session_response::Answer,
+};
 use tonic::{Request, Status};
 
 use super::{Client, within};
@@ -21,17 +23,37 @@ pub enum Call {
 impl Call {
     /// Sends it, and only says whether it was refused.
     pub async fn send(self, client: &mut Client) -> Result<(), Status> {
+        self.answer(client).await.map(drop)
+    }
+
+    /// Sends it as a call of its own; the answer as a stream would have it.
+    pub async fn answer(self, client: &mut Client) -> Result<Answer, Status> {
         let answer = async {
-            match self {
-                Self::Claim(request) => client.claim(request).await.map(drop),
-                Self::Complete(request) => client.complete(request).await.map(drop),
-                Self::Fail(request) => client.fail(request).await.map(drop),
-                Self::Lookup(request) => client.lookup(request).await.map(drop),
-                Self::Extend(request) => client.extend(request).await.map(drop),
-                Self::Checkpoint(request) => client.checkpoint(request).await.map(drop),
-            }
+            Ok(match self {
+                Self::Claim(it) => Answer::Claim(client.claim(it).await?.into_inner()),
+                Self::Complete(it) => Answer::Complete(client.complete(it).await?.into_inner()),
+                Self::Fail(it) => Answer::Fail(client.fail(it).await?.into_inner()),
+                Self::Lookup(it) => Answer::Lookup(client.lookup(it).await?.into_inner()),
+                Self::Extend(it) => Answer::Extend(client.extend(it).await?.into_inner()),
+                Self::Checkpoint(it) => {
+                    Answer::Checkpoint(client.checkpoint(it).await?.into_inner())
+                }
+            })
         };
         within(answer).await
+    }
+
+    /// As a stream has it.
+    pub fn into_command(self) -> session_request::Command {
+        use session_request::Command;
+        match self {
+            Self::Claim(request) => Command::Claim(request),
+            Self::Complete(request) => Command::Complete(request),
+            Self::Fail(request) => Command::Fail(request),
+            Self::Lookup(request) => Command::Lookup(request),
+            Self::Extend(request) => Command::Extend(request),
+            Self::Checkpoint(request) => Command::Checkpoint(request),
+        }
     }
 
     pub fn name(&self) -> &'static str {

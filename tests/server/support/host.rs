@@ -1,14 +1,15 @@
 //! A server in this process, on a socket of its own.
 
-use std::{net::SocketAddr, sync::OnceLock};
+use std::{net::SocketAddr, process, sync::OnceLock};
 
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use semel_server::{
     app::{self, Ended, Running},
     config::{Config, Overrides},
+    store::OpenError,
 };
 
-use super::{Client, Scratch, Wire, within};
+use super::{Client, Scratch, Wire, until, within};
 
 /// A running server. Its store lives in the scratch directory, or where the configuration says.
 pub struct Host {
@@ -43,7 +44,15 @@ impl Host {
     /// A server with exactly this configuration.
     pub async fn serve(config: Config) -> Self {
         metrics();
-        let opened = within(app::open_store(&config.store, config.migrate)).await;
+        // A process that another test starts has all our files open for a moment, until it is
+        // another program: also the lock of a directory that was given back.
+        let opened = until("the data directory is free", || async {
+            match app::open_store(&config.store, config.migrate).await {
+                Err(OpenError::Locked { pid, .. }) if pid == Some(process::id()) => None,
+                opened => Some(opened),
+            }
+        })
+        .await;
         let store = opened.unwrap_or_else(|error| panic!("the store does not open: {error}"));
         let started = within(app::start(config, store)).await;
         let running = started.unwrap_or_else(|error| panic!("the server does not start: {error}"));

@@ -4,6 +4,7 @@ mod calls;
 mod host;
 mod places;
 mod process;
+mod session;
 mod told;
 mod wire;
 
@@ -12,6 +13,7 @@ pub use host::{Host, metrics};
 pub use places::{Scratch, free_port, on_postgres};
 pub use process::{Ended, Process, semel};
 pub use semel_tests::within;
+pub use session::{Session, WINDOW, framed, outcome_of, session_error};
 pub use told::{Told, told};
 pub use wire::{Client, Wire};
 

@@ -39,10 +39,26 @@ impl Wire {
     pub async fn try_connect(
         address: SocketAddr,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Self::shake_hands(address, &http2::Builder::new(TokioExecutor::new())).await
+    }
+
+    /// A connection on which the server may send little ahead of what is read, so that one who
+    /// does not read is soon felt.
+    pub async fn narrow(address: SocketAddr) -> Self {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(4 * 1024);
+        within(Self::shake_hands(address, &builder))
+            .await
+            .unwrap_or_else(|error| panic!("cannot connect: {error}"))
+    }
+
+    async fn shake_hands(
+        address: SocketAddr,
+        builder: &http2::Builder<TokioExecutor>,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (requests, connection) =
-            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        let (requests, connection) = builder.handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move {
             let _ = connection.await;
         });

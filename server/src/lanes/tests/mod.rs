@@ -3,6 +3,7 @@
 
 mod faulty;
 mod policy;
+mod streams;
 mod waiting;
 
 use std::sync::Arc;

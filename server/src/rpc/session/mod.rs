@@ -5,11 +5,12 @@
 //! the stream's [`Outbox`]; HTTP/2 takes the answers out of it as fast as the client reads.
 //!
 //! # What is bounded, and by what
-//! - **Commands**: a command has a place of its stream's [`WINDOW`] and one of the server's budget
-//!   ([`Admission`]) from before it is read until its answer was taken out. Where there is none,
-//!   the stream is not read on, and HTTP/2 flow control holds the client back.
+//! - **Commands**: a command has a place of its stream's [`WINDOW`] from before it is read until its
+//!   answer was taken out, and one of the server's budget ([`Admission`]) until it is decided. Where
+//!   there is none, the stream is not read on, and HTTP/2 flow control holds the client back.
 //! - **Bytes**: a stream whose answers of more than [`OUTBOX_BYTES`] nobody took is not read on
 //!   either, and large answers have a budget over all streams; see [`Outbox`].
+//! - **Waits**: [`WAITS`] of the window. Claims beyond that are answered at once with what stands.
 //! - **Streams**: [`STREAMS`].
 //!
 //! So a client that does not read costs a window of commands and its share of those bytes, and
@@ -23,6 +24,8 @@
 
 mod outbox;
 mod reader;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -40,6 +43,9 @@ use crate::{lanes::Lanes, policies::Policies};
 
 /// Commands of one stream that may be unanswered.
 const WINDOW: u32 = 1_024;
+/// Claims of one stream that may wait at once, so that a window full of waits does not keep out the
+/// settlement, or the cancellation, that would end them.
+const WAITS: usize = WINDOW as usize / 2;
 /// Streams that may be open at once, over all connections.
 const STREAMS: usize = 4_096;
 /// Bytes of answers that one stream may keep waiting before it is not read on.

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::{ALL_OUTBOX_BYTES, OUTBOX_BYTES, WINDOW};
+use super::{OUTBOX_BYTES, WINDOW};
 use crate::{
     key::{KeyId, transition::Reply},
     lanes::{Answers, LaneError, Ticket},
@@ -22,13 +22,18 @@ use crate::{
 };
 
 /// Answers up to this many bytes are bounded by the number of commands alone.
-const SMALL_ANSWER: usize = 4 * 1024;
+const SMALL_ANSWER: usize = 1024;
+/// A stream may have this part of the large answers' budget: an eighth of it, and then of what is
+/// left. Some 50 streams that nobody reads leave no room for an answer of a megabyte.
+const SHARE: usize = 8;
 
 /// Where the lanes put a stream's answers.
 ///
 /// Never makes a lane wait. What keeps it small is that the stream is not read on while too much
 /// waits here; what is under way by then may still bring large answers, and for these there is a
 /// budget over all streams: a Claim or Lookup whose large answer finds no room is told to ask again.
+/// Of what is left of the budget a stream may have a part, [`SHARE`], so that a few that nobody
+/// reads do not have all of it.
 #[derive(Debug)]
 pub(super) struct Outbox {
     queue: mpsc::UnboundedSender<Outgoing>,
@@ -49,7 +54,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct Outgoing {
-    ticket: Ticket,
+    number: u64,
+    _window: OwnedSemaphorePermit,
     content: Content,
     bytes: usize,
     _budget: Option<OwnedSemaphorePermit>,
@@ -105,6 +111,11 @@ impl Outbox {
         self.put(ticket, Content::Ready(answer), 0, None);
     }
 
+    /// The same, with what a single call would have ended with.
+    pub(super) fn refuse(&self, ticket: Ticket, status: &Status) {
+        self.answer(ticket, Answer::Error(status::in_session(status)));
+    }
+
     /// What the stream is to end with, when all that was read is answered.
     pub(super) fn end_with(&self, status: Status) {
         // Only the reader says so, once.
@@ -133,13 +144,10 @@ impl Outbox {
         // A settlement stands, and its answer is as large as what came with it.
         let may_be_refused = matches!(answer, Ok(Reply::Claim(_) | Reply::Lookup { .. }));
         if bytes > SMALL_ANSWER && may_be_refused {
-            let permits = bytes.min(ALL_OUTBOX_BYTES) as u32;
-            match self.answer_bytes.clone().try_acquire_many_owned(permits) {
-                Ok(permit) => budget = Some(permit),
-                Err(_) => {
-                    answer = Err(LaneError::QueueFull);
-                    bytes = 0;
-                }
+            budget = self.room_for(bytes);
+            if budget.is_none() {
+                answer = Err(LaneError::QueueFull);
+                bytes = 0;
             }
         }
         let content = Content::Decided {
@@ -150,6 +158,17 @@ impl Outbox {
         self.put(ticket, content, bytes, budget);
     }
 
+    fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let waiting = self.shared.waiting.load(Ordering::Acquire);
+        // One whose answers are all taken out gets the next one in any case.
+        if waiting > 0 && waiting + bytes > self.answer_bytes.available_permits() / SHARE {
+            return None;
+        }
+        let permits = u32::try_from(bytes).ok()?;
+        let budget = self.answer_bytes.clone();
+        budget.try_acquire_many_owned(permits).ok()
+    }
+
     fn put(
         &self,
         ticket: Ticket,
@@ -158,9 +177,16 @@ impl Outbox {
         budget: Option<OwnedSemaphorePermit>,
     ) {
         self.shared.waiting.fetch_add(bytes, Ordering::AcqRel);
+        let Ticket {
+            number,
+            window,
+            budget: decided,
+        } = ticket;
+        drop(decided);
         // The client may be gone.
         let _ = self.queue.send(Outgoing {
-            ticket,
+            number,
+            _window: window,
             content,
             bytes,
             _budget: budget,
@@ -171,6 +197,10 @@ impl Outbox {
 impl Answers for Outbox {
     fn take(&self, ticket: Ticket, id: KeyId, answer: Result<Reply, LaneError>) {
         self.decided(ticket, id, answer, false);
+    }
+
+    fn lost(&self, ticket: Ticket) {
+        self.refuse(ticket, &status::lost());
     }
 
     fn is_closed(&self) -> bool {
@@ -208,7 +238,7 @@ impl Stream for AnswerStream {
             return Poll::Ready(self.shared.end.get().cloned().map(Err));
         };
         let Outgoing {
-            ticket,
+            number,
             content,
             bytes,
             ..
@@ -229,7 +259,7 @@ impl Stream for AnswerStream {
                 .unwrap_or_else(|status| Answer::Error(status::in_session(&status))),
         };
         Poll::Ready(Some(Ok(SessionResponse {
-            id: ticket.number,
+            id: number,
             answer: Some(answer),
         })))
     }

@@ -1,6 +1,6 @@
 //! Reads a stream's commands, checks them and hands them to the lanes.
 
-use std::{collections::HashMap, pin::pin, sync::Arc};
+use std::{collections::HashMap, future::pending, pin::pin, sync::Arc, time::Duration};
 
 use semel_proto::v1::{
     SessionCancelled, SessionRequest, session_request::Command as Wire, session_response::Answer,
@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::{SessionRpc, WINDOW, outbox::Outbox};
+use super::{SessionRpc, WAITS, WINDOW, outbox::Outbox};
 use crate::{
     key::{
         Invalid, Jitter, KeyId,
@@ -23,7 +23,7 @@ use crate::{
     rpc::{
         Admission,
         request::{self, ClaimCall},
-        service::id_of,
+        service::{answer_by, id_of},
         status,
     },
 };
@@ -40,6 +40,8 @@ pub(super) struct Reader {
     answers: Arc<dyn Answers>,
     /// Claims that wait, by number; dropping the sender's other half tells that one has ended.
     waits: HashMap<u64, oneshot::Sender<()>>,
+    /// Places for more of them.
+    wait_places: Arc<Semaphore>,
     deadline: Option<Instant>,
 }
 
@@ -54,6 +56,7 @@ impl Reader {
             answers: outbox.clone(),
             outbox,
             waits: HashMap::new(),
+            wait_places: Arc::new(Semaphore::new(WAITS)),
             deadline,
         }
     }
@@ -69,10 +72,15 @@ impl Reader {
         let mut expired = pin!(async {
             match deadline {
                 Some(deadline) => sleep_until(deadline).await,
-                None => std::future::pending().await,
+                None => pending().await,
             }
         });
         while !stop.is_cancelled() {
+            // Asked here too, for a client that always has something to read.
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                outbox.end_with(status::deadline_exceeded());
+                break;
+            }
             let next = tokio::select! {
                 // First what is most often ready: the others are looked at when there is nothing
                 // to read.
@@ -115,16 +123,17 @@ impl Reader {
         };
         let ticket = Ticket {
             number: request.id,
-            places: [place, permit(budget).await],
+            window: place,
+            budget: permit(budget).await,
         };
         if ticket.number == 0 {
             let invalid = Invalid::new("id", "must not be 0");
-            return self.refuse(ticket, &status::invalid(None, &invalid));
+            return self.outbox.refuse(ticket, &status::invalid(None, &invalid));
         }
         let traceparent = Some(request.traceparent.as_str()).filter(|text| !text.is_empty());
         let Some(command) = request.command else {
             let invalid = Invalid::new("command", "must be set, to one that this server knows");
-            return self.refuse(ticket, &status::invalid(None, &invalid));
+            return self.outbox.refuse(ticket, &status::invalid(None, &invalid));
         };
         let checked = match command {
             Wire::Cancel(cancel) => return self.cancel(ticket, cancel.id),
@@ -145,7 +154,7 @@ impl Reader {
                             claim,
                             wait: Some(wait),
                         },
-                    )) => return self.wait(ticket, id, claim, Instant::now() + wait),
+                    )) => return self.wait(ticket, id, claim, wait).await,
                     Err(status) => Err(status),
                 }
             }
@@ -167,7 +176,7 @@ impl Reader {
         };
         match checked {
             Ok((id, command)) => self.lanes.submit(id, command, &self.answers, ticket).await,
-            Err(status) => self.refuse(ticket, &status),
+            Err(status) => self.outbox.refuse(ticket, &status),
         }
     }
 
@@ -179,26 +188,38 @@ impl Reader {
             .answer(ticket, Answer::Cancelled(SessionCancelled {}));
     }
 
-    /// Waits beside the stream: what comes behind the claim must not wait with it.
-    fn wait(&mut self, ticket: Ticket, id: KeyId, claim: Claim, until: Instant) {
+    /// Waits beside the stream: what comes behind the claim must not wait with it. Where too many
+    /// of the stream's claims wait it does not, so that there is room left for what ends the others.
+    async fn wait(&mut self, ticket: Ticket, id: KeyId, claim: Claim, wait: Duration) {
+        let Ok(wait_place) = self.wait_places.clone().try_acquire_owned() else {
+            let claim = Command::Claim(claim);
+            return self.lanes.submit(id, claim, &self.answers, ticket).await;
+        };
         let (cancel, cancelled) = oneshot::channel();
         if self.waits.len() >= WINDOW as usize {
             self.waits.retain(|_, wait| !wait.is_closed());
         }
         self.waits.insert(ticket.number, cancel);
-        let until = self.deadline.map_or(until, |deadline| deadline.min(until));
+        let now = Instant::now();
+        let until = self.deadline.map_or(now + wait, |deadline| {
+            answer_by(deadline, now).min(now + wait)
+        });
         let (lanes, outbox) = (self.lanes.clone(), self.outbox.clone());
         tokio::spawn(async move {
-            let mut cancelled = cancelled;
-            tokio::select! {
-                // What was decided is told, also to somebody who has just cancelled.
-                biased;
-                answer = lanes.claim(id.clone(), claim, Some(Wait { until })) => {
-                    let answer = answer.map(Reply::Claim);
-                    outbox.take(ticket, id, answer);
+            let _wait_place = wait_place;
+            let cancelled = async {
+                // The other half goes with the reader, and that is no cancellation.
+                if cancelled.await.is_err() {
+                    pending().await
                 }
-                Ok(()) = &mut cancelled => {
-                    outbox.answer(ticket, Answer::Error(status::in_session(&status::cancelled(&id))));
+            };
+            tokio::select! {
+                biased;
+                answer = lanes.claim_unless(cancelled, id.clone(), claim, Wait { until }) => {
+                    match answer.transpose() {
+                        Some(answer) => outbox.take(ticket, id, answer.map(Reply::Claim)),
+                        None => outbox.refuse(ticket, &status::cancelled(&id)),
+                    }
                 }
                 () = outbox.closed() => {}
             }
@@ -208,14 +229,9 @@ impl Reader {
     fn look_up_with_delivery(&self, ticket: Ticket, id: KeyId) {
         let (lanes, outbox) = (self.lanes.clone(), self.outbox.clone());
         tokio::spawn(async move {
-            let answer = lanes.call(id.clone(), Command::Lookup).await;
+            let answer = lanes.call_in_turn(id.clone(), Command::Lookup).await;
             outbox.take_with_delivery(ticket, id, answer);
         });
-    }
-
-    fn refuse(&self, ticket: Ticket, status: &Status) {
-        self.outbox
-            .answer(ticket, Answer::Error(status::in_session(status)));
     }
 }
 

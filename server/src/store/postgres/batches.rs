@@ -41,20 +41,23 @@ fn column<'a, T, C>(sorted: &Sorted<'_>, items: &'a [T], value: impl Fn(&'a T) -
     sorted.places().map(|place| value(&items[place])).collect()
 }
 
-pub(super) struct InsertIfAbsent<'a> {
+/// The batch of an insert, as either of its statements takes it.
+pub(super) struct Claims<'a> {
     pub(super) now_us: Option<i64>,
     pub(super) records: &'a [&'a NewRecord],
     pub(super) sorted: Sorted<'a>,
 }
 
-impl Statement for InsertIfAbsent<'_> {
-    type Answer = Vec<Option<Inserted>>;
-
-    async fn run(&self, connection: &mut PgConnection) -> Result<Self::Answer, CallError> {
+impl Claims<'_> {
+    async fn send(
+        &self,
+        sql: &'static str,
+        connection: &mut PgConnection,
+    ) -> Result<PgRow, sqlx::Error> {
         let Self {
             records, sorted, ..
         } = self;
-        let row = sqlx::query(include_str!("sql/insert_if_absent.sql"))
+        sqlx::query(sql)
             .bind(self.now_us)
             .bind(buckets(sorted))
             .bind(digests(sorted))
@@ -70,18 +73,54 @@ impl Statement for InsertIfAbsent<'_> {
             .bind(column(sorted, records, |r| r.insert_until.as_micros()))
             .bind(column(sorted, records, |r| r.delivery.as_deref()))
             .fetch_one(connection)
-            .await?;
+            .await
+    }
+}
+
+/// Inserts what it can.
+pub(super) struct InsertIfAbsent<'a>(pub(super) Claims<'a>);
+
+impl Statement for InsertIfAbsent<'_> {
+    type Answer = Vec<Option<Inserted>>;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<Self::Answer, CallError> {
+        let Self(claims) = self;
+        let sql = include_str!("sql/insert_if_absent.sql");
+        let row = claims.send(sql, connection).await?;
         let now = Timestamp::from_micros(row.try_get(0)?);
         let fence: Option<i64> = row.try_get(1)?;
         let digests: Option<Vec<Uuid>> = row.try_get(2)?;
-        let mut inserted = vec![None; records.len()];
+        let mut inserted = vec![None; claims.records.len()];
         if let Some(fence) = fence {
             let fence = Fence::from_i64(fence);
-            for place in sorted.places_of(digests.iter().flatten().map(Uuid::as_bytes))? {
+            let digests = digests.iter().flatten().map(Uuid::as_bytes);
+            for place in claims.sorted.places_of(digests)? {
                 inserted[place] = Some(Inserted { fence, now });
             }
         }
         Ok(inserted)
+    }
+}
+
+/// Inserts all, or nothing where something stands under one of the keys: then `None`.
+pub(super) struct InsertAll<'a>(pub(super) Claims<'a>);
+
+impl Statement for InsertAll<'_> {
+    type Answer = Option<Vec<Option<Inserted>>>;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<Self::Answer, CallError> {
+        let Self(claims) = self;
+        let sql = include_str!("sql/insert_all.sql");
+        let row = claims.send(sql, connection).await?;
+        let now = Timestamp::from_micros(row.try_get(0)?);
+        let fence: Option<i64> = row.try_get(1)?;
+        Ok(fence.map(|fence| {
+            let fence = Fence::from_i64(fence);
+            // The others were left out by the statement, on the same terms.
+            let may_be = |record: &&NewRecord| record.insert_until >= now;
+            let inserted = |record| may_be(record).then_some(Inserted { fence, now });
+            claims.records.iter().map(inserted).collect()
+        }))
     }
 }
 

@@ -9,6 +9,7 @@ mod admin;
 mod batches;
 mod connect;
 mod fault;
+mod novelty;
 mod purge;
 mod slot;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 
 use self::{
     connect::{Connector, Session, hang_up},
+    novelty::Novelty,
     slot::Slot,
 };
 use super::{
@@ -77,13 +79,20 @@ impl fmt::Debug for PostgresOptions {
     }
 }
 
+/// What belongs to one lane.
+#[derive(Debug)]
+struct Lane {
+    slot: Slot,
+    novelty: Novelty,
+}
+
 /// Keys in Postgres.
 #[derive(Debug)]
 pub struct PostgresStore {
     connector: Connector,
     clock: Clock,
     purge_lag: Span,
-    lanes: Vec<Slot>,
+    lanes: Vec<Lane>,
     /// The purge's own, so that it and the lanes do not wait for each other.
     sweep: Slot,
     admin: Slot,
@@ -125,7 +134,10 @@ impl PostgresStore {
             clock: options.clock.clone(),
             purge_lag: options.purge_lag,
             lanes: (0..options.lanes.max(1))
-                .map(|_| Slot::new(Session::Lane))
+                .map(|_| Lane {
+                    slot: Slot::new(Session::Lane),
+                    novelty: Novelty::default(),
+                })
                 .collect(),
             sweep: Slot::new(Session::Sweep),
             admin: Slot::with(Session::Admin, connection),
@@ -152,12 +164,24 @@ impl Store for PostgresStore {
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        let statement = batches::InsertIfAbsent {
-            now_us: self.clock.injected_us(),
-            records,
-            sorted: Sorted::new(records.iter().map(|record| &record.id))?,
+        let claims = || -> Result<_, StoreError> {
+            Ok(batches::Claims {
+                now_us: self.clock.injected_us(),
+                records,
+                sorted: Sorted::new(records.iter().map(|record| &record.id))?,
+            })
         };
-        self.lanes[lane].call(&self.connector, &statement).await
+        let Lane { slot, novelty } = &self.lanes[lane];
+        if novelty.is_likely() {
+            let statement = batches::InsertAll(claims()?);
+            if let Some(inserted) = slot.call(&self.connector, &statement).await? {
+                return Ok(inserted);
+            }
+        }
+        let statement = batches::InsertIfAbsent(claims()?);
+        let inserted = slot.call(&self.connector, &statement).await?;
+        novelty.was(inserted.iter().all(Option::is_some));
+        Ok(inserted)
     }
 
     async fn load(&self, lane: usize, keys: &[&KeyId]) -> Result<Loaded, StoreError> {
@@ -165,7 +189,10 @@ impl Store for PostgresStore {
             now_us: self.clock.injected_us(),
             sorted: Sorted::new(keys.iter().copied())?,
         };
-        self.lanes[lane].call(&self.connector, &statement).await
+        self.lanes[lane]
+            .slot
+            .call(&self.connector, &statement)
+            .await
     }
 
     async fn complete_if_held(
@@ -181,7 +208,10 @@ impl Store for PostgresStore {
             completions,
             sorted: Sorted::new(completions.iter().map(|completion| completion.id))?,
         };
-        self.lanes[lane].call(&self.connector, &statement).await
+        self.lanes[lane]
+            .slot
+            .call(&self.connector, &statement)
+            .await
     }
 
     async fn compare_and_swap(
@@ -196,7 +226,10 @@ impl Store for PostgresStore {
             swaps,
             sorted: Sorted::new(swaps.iter().map(|swap| swap.id))?,
         };
-        self.lanes[lane].call(&self.connector, &statement).await
+        self.lanes[lane]
+            .slot
+            .call(&self.connector, &statement)
+            .await
     }
 
     async fn purge(&self, limit: u32) -> Result<Purged, StoreError> {
@@ -247,7 +280,8 @@ impl Store for PostgresStore {
     async fn close(&self) {
         self.connector.close();
         let own = [&self.sweep, &self.admin, &self.probe];
-        for slot in self.lanes.iter().chain(own) {
+        let lanes = self.lanes.iter().map(|lane| &lane.slot);
+        for slot in lanes.chain(own) {
             slot.close().await;
         }
     }

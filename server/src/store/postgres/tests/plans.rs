@@ -7,12 +7,13 @@ use sqlx::{Executor, Row, SqlSafeStr};
 use super::*;
 
 /// Every file, and the types of its parameters as the server infers them.
-const FILES: [&str; 17] = [
+const FILES: [&str; 18] = [
     include_str!("../sql/buckets_due.sql"),
     include_str!("../sql/compare_and_swap.sql"),
     include_str!("../sql/complete_if_held.sql"),
     include_str!("../sql/delete_expired.sql"),
     include_str!("../sql/due.sql"),
+    include_str!("../sql/insert_all.sql"),
     include_str!("../sql/insert_if_absent.sql"),
     include_str!("../sql/load.sql"),
     include_str!("../sql/namespaces.sql"),

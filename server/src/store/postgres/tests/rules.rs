@@ -77,11 +77,11 @@ async fn a_duplicate_writes_nothing() {
     testing::claim_all(&fresh.store, &ids).await;
     let records: Vec<_> = ids.iter().map(testing::claim).collect();
     let records: Vec<_> = records.iter().collect();
-    let insert = batches::InsertIfAbsent {
+    let insert = batches::InsertIfAbsent(batches::Claims {
         now_us: None,
         sorted: Sorted::new(ids.iter()).unwrap(),
         records: &records,
-    };
+    });
     let mut connection = fresh.connection(Session::Lane).await;
     connection.execute("BEGIN").await.unwrap();
     let inserted = insert.run(&mut connection).await.unwrap();
@@ -186,4 +186,56 @@ async fn an_unchanged_delivery_is_not_written_again() {
         assert!(testing::replace(&fresh.store, &record.id, &standing).await);
     }
     assert_eq!(fresh.ask(toast), before);
+}
+
+/// Enough batches of new keys that the next is taken for one.
+async fn expect_new_keys(fresh: &Fresh) {
+    for batch in 0..20 {
+        testing::claim_all(&fresh.store, &testing::ids(&format!("new-{batch}"), 3)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_batch_taken_for_new_is_inserted_like_any_other() {
+    let fresh = Fresh::open().await;
+    expect_new_keys(&fresh).await;
+    let mut records: Vec<_> = testing::ids("n", 5).iter().map(testing::claim).collect();
+    records[1].delivery = Some(Bytes::from_static(b"as it came"));
+    let now = fresh.clock.now();
+    records[3].insert_until = now - Span::from_micros(1);
+    records[4].insert_until = now;
+    let inserted = testing::insert(&fresh.store, &records).await;
+    for (place, (record, inserted)) in records.into_iter().zip(inserted).enumerate() {
+        let stands = testing::load(&fresh.store, &record.id).await;
+        assert_eq!(inserted.is_some(), place != 3);
+        let expected = inserted.map(|it| record.inserted(it.fence, it.now));
+        assert_eq!(stands, expected);
+        assert!(inserted.is_none_or(|it| it.now == now && it.fence.as_i64() >= now.as_micros()));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_taken_for_new_by_mistake_is_inserted_but_for_what_stands() {
+    let fresh = Fresh::open().await;
+    let standing = testing::claim_all(&fresh.store, &testing::ids("n", 1)).await;
+    expect_new_keys(&fresh).await;
+    let records: Vec<_> = testing::ids("n", 3).iter().map(testing::claim).collect();
+    let inserted = testing::insert(&fresh.store, &records).await;
+    assert_eq!(inserted[0], None);
+    assert!(inserted[1].is_some() && inserted[2].is_some());
+    let kept = testing::load(&fresh.store, &records[0].id).await.unwrap();
+    assert_eq!(kept.token(), standing[0], "what stood there is untouched");
+}
+
+#[tokio::test]
+async fn a_batch_taken_for_new_respects_the_floor_of_fences() {
+    let fresh = Fresh::open().await;
+    expect_new_keys(&fresh).await;
+    let floor = fresh.clock.now().as_micros() + 1_000_000;
+    fresh.ask(&format!(
+        "UPDATE fence_floor SET fence = {floor} RETURNING fence"
+    ));
+    let record = testing::claim(&testing::id("n"));
+    let inserted = testing::insert(&fresh.store, &[record]).await;
+    assert_eq!(inserted[0].unwrap().fence.as_i64(), floor + 1);
 }
