@@ -3,6 +3,7 @@
 //! A fresh machine needs Rust, a C compiler and Python 3; what else the commands need,
 //! they find on the machine or fetch into `target/tools`.
 
+mod bench;
 mod children;
 mod failure;
 mod lint;
@@ -32,6 +33,8 @@ enum Command {
     Lint,
     /// What CI runs: lint, then test.
     Ci,
+    /// Measure Semel beside its peers and judge it by its goals; `--quick` for a small run.
+    Bench(bench::Options),
     /// Run a private PostgreSQL until Ctrl-C.
     Postgres(postgres::Options),
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Lint => lint::run(),
         Command::Ci => lint::run().and_then(|()| test::run(&test::Options::default())),
+        Command::Bench(options) => bench::run(&options),
         Command::Postgres(options) => postgres::run(&options),
     };
     match done {
