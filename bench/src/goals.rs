@@ -138,7 +138,7 @@ pub const MEASURES: [Measure; 14] = [
     ),
     figure(
         "P10",
-        "share of completions that are HOT updates",
+        "share of completions, of 256 bytes, that are HOT updates",
         f::HOT_SHARE,
         Goal::AtLeast(0.95),
     ),
@@ -338,7 +338,7 @@ mod tests {
         let judged = Judged::new(measure("P10"), &book, &Hindrances::new());
         let expected = serde_json::json!({
             "id": "P10",
-            "what": "share of completions that are HOT updates",
+            "what": "share of completions, of 256 bytes, that are HOT updates",
             "value": 0.97,
             "goal": "≥ 0.95",
             "met": true,

@@ -19,7 +19,7 @@ pub struct Plan {
     pub callers: Vec<u64>,
     /// Live keys of P9.
     pub keys: u64,
-    /// Expired keys that wait for the purge of P11 before each round.
+    /// Expired keys that wait for the purge of P11 before each of its runs.
     pub expired: u64,
     /// Measures to run; empty for all.
     only: Vec<String>,
@@ -55,8 +55,8 @@ impl Plan {
                 vec![1_024, 4_096]
             },
             keys: args.keys.unwrap_or(pick(500_000, 10_000_000)),
-            // Enough for two runs at the highest rate that a purge was ever seen to reach here.
-            expired: pick(75_000, 60_000) * seconds * 2,
+            // More than the highest rate that a purge was ever seen to reach here, for a whole run.
+            expired: pick(60_000, 130_000) * (seconds + 2),
             only: args.only.clone(),
         }
     }

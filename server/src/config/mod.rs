@@ -38,13 +38,13 @@ pub struct Config {
     pub migrate: bool,
     /// `drain`: how long a stop waits for calls under way. Default 20 s.
     pub drain: Duration,
-    /// `max_calls`: most calls of callers, and again of holders, under way at once. Default
-    /// 16,384.
+    /// `max_calls`: most calls of callers, and again of holders, under way at once; and as many
+    /// commands of streams. Default 16,384.
     pub calls: usize,
     /// `max_connections`: most connections at once. Default 1,024.
     pub net: NetSettings,
     /// Bounds of the lanes: `max_waiters` (default 8,192, at most half of `max_calls`), `max_queue` per lane (default 4,096)
-    /// and `max_batch` per commit (default 512).
+    /// and `max_batch` per commit (default 1,024).
     pub lanes: LaneSettings,
     /// `purge_interval`: rest of the purge when nothing is left to do. Default 1 s; `0s` turns it
     /// off.

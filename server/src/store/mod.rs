@@ -82,8 +82,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes up to `limit` records past their retention, and never one in progress or uncertain.
     ///
-    /// Replicas share the work through the database: each call takes one bucket that nobody has
-    /// swept for a while. Runs on a connection of its own.
+    /// Each call takes one of 64 turns that nobody has taken for a while. On Postgres a turn is a
+    /// bucket, so that replicas share the work through the database, and runs on a connection of its
+    /// own; the embedded store, which one server has to itself, takes what has waited longest.
     async fn purge(&self, limit: u32) -> Result<Purged, StoreError>;
 
     /// Whether the store can be written to now.

@@ -172,7 +172,7 @@ impl Store for PostgresStore {
             })
         };
         let Lane { slot, novelty } = &self.lanes[lane];
-        if novelty.is_likely() {
+        if novelty.is_likely(records.len()) {
             let statement = batches::InsertAll(claims()?);
             if let Some(inserted) = slot.call(&self.connector, &statement).await? {
                 return Ok(inserted);

@@ -11,14 +11,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// about as much as seven are spared.
 const ENOUGH: u32 = 16;
 
+/// Smaller batches gain less than the call of a function costs them.
+const WORTH_IT: usize = 16;
+
 /// What a lane has seen of its last batches. Used by that lane alone.
 #[derive(Debug, Default)]
 pub(super) struct Novelty(AtomicU32);
 
 impl Novelty {
-    /// Whether the next batch is likely to be all new.
-    pub(super) fn is_likely(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= ENOUGH
+    /// Whether the next batch, of so many claims, is worth taking for all new.
+    pub(super) fn is_likely(&self, claims: usize) -> bool {
+        claims >= WORTH_IT && self.0.load(Ordering::Relaxed) >= ENOUGH
     }
 
     /// What a batch turned out to be.
@@ -38,14 +41,15 @@ mod tests {
         let novelty = Novelty::default();
         for _ in 0..2 {
             for _ in 0..ENOUGH {
-                assert!(!novelty.is_likely());
+                assert!(!novelty.is_likely(512));
                 novelty.was(true);
             }
-            assert!(novelty.is_likely());
+            assert!(novelty.is_likely(512));
+            assert!(!novelty.is_likely(1), "too small");
             novelty.was(true);
-            assert!(novelty.is_likely());
+            assert!(novelty.is_likely(512));
             novelty.was(false);
         }
-        assert!(!novelty.is_likely());
+        assert!(!novelty.is_likely(512));
     }
 }
