@@ -212,7 +212,7 @@ async fn no_index_holds_a_column_that_a_settlement_changes() {
         .await
         .expect("the catalog");
         indexed.sort();
-        assert_eq!(indexed, ["bucket", "key", "namespace", "sweep_at_us"]);
+        assert_eq!(indexed, ["bucket", "digest", "sweep_at_us"]);
     })
     .await;
 }
