@@ -185,7 +185,7 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
         .layer(AdmissionLayer(of_calls))
         .service(Services::new(calls, others));
 
-    // Both names, before anybody can ask: the store has been opened and read a moment ago.
+    // All names, before anybody can ask: the store has been opened and read a moment ago.
     set_health(&health, true).await;
     // In the background, until everything else has ended.
     let background = TaskTracker::new();

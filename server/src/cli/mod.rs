@@ -9,6 +9,7 @@ mod exit;
 mod fail;
 mod lookup;
 mod migrate;
+mod numbers;
 mod outcome;
 mod parse;
 mod payload;

@@ -189,6 +189,13 @@ impl KeyId {
         &self.digest
     }
 
+    /// For tables in memory: the digest's last 8 bytes. They are of the SHA-256, so that nobody can
+    /// aim at one place of a table.
+    pub fn table_hash(&self) -> u64 {
+        let [.., a, b, c, d, e, f, g, h] = self.digest;
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// What the primary key sorts by.
     pub fn order(&self) -> (i16, &KeyDigest) {
         (self.bucket(), &self.digest)
@@ -219,9 +226,7 @@ impl Eq for KeyId {}
 
 impl std::hash::Hash for KeyId {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        // The last 8 bytes: of the SHA-256, so that nobody can aim at one place of a table.
-        let [.., a, b, c, d, e, f, g, h] = self.digest;
-        state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+        state.write_u64(self.table_hash());
     }
 }
 

@@ -41,8 +41,7 @@ impl Standing {
     }
 
     fn place(&self, id: &KeyId) -> (&AtomicU64, u64) {
-        let [.., a, b, c, d, e, f, g, h] = *id.digest();
-        let mark = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        let mark = id.table_hash();
         (&self.0[mark as usize % PLACES], mark)
     }
 }

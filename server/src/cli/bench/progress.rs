@@ -8,7 +8,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use super::load::Load;
 use super::recorder::{Shared, latencies};
 use super::schedule::Part;
-use super::summary::{grouped, millis};
+use super::summary::millis;
+use crate::cli::numbers::grouped;
 
 const PERIOD: Duration = Duration::from_secs(1);
 

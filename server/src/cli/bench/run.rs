@@ -17,8 +17,9 @@ use super::recorder::Shared;
 use super::schedule::{Schedule, Share, Window};
 use super::session::{Link, Worker};
 use super::source::{Draw, Numbers, Pace, Source};
-use super::summary::{Preloaded, Summary, grouped};
+use super::summary::{Preloaded, Summary};
 use super::unary::{Caller, Tickets, Turns, client};
+use crate::cli::numbers::grouped;
 
 /// Under way on each connection while keys are prepared, if the server takes on so many.
 const PREPARING: usize = 1_024;

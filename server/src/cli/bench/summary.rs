@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::args::{Settings, Transport};
 use super::mix::Kind;
 use super::recorder::{Latencies, Seen};
+use crate::cli::numbers::grouped;
 use crate::cli::parse::show_duration;
 
 /// A run's figures.
@@ -232,19 +233,6 @@ fn latencies_json(latencies: &Latencies) -> Value {
 /// Microseconds as milliseconds, for people.
 pub(super) fn millis(us: f64) -> String {
     format!("{:.3} ms", us / 1_000.0)
-}
-
-/// A number in groups of three digits.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -23,12 +23,12 @@ use semel_client::{Client, RecordState};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at};
 
-use super::Exit;
+use super::{Exit, numbers::grouped};
 use crate::logging::{self, LogFormat};
 use plan::{Manner, Plan, Step};
 use senders::Senders;
 use shop::{NAMESPACE, Place, Semel, Shop};
-use summary::{Planned, Shelved, Summary, grouped};
+use summary::{Planned, Shelved, Summary};
 
 /// Most deliveries, so that the demo ends while somebody watches.
 const MOST: u64 = 200_000;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::plan::{Item, Manner, Plan, Trouble};
 use super::receiver::Counters;
 use super::senders::Tally;
+use crate::cli::numbers::grouped;
 
 /// An item of the shelf at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -251,19 +252,6 @@ fn section(text: &mut String, title: &str, rows: &[(&str, u64, String)]) {
     text.push('\n');
 }
 
-/// A number in groups of three digits.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,13 +335,5 @@ mod tests {
         assert_eq!(mug.len(), head.len());
         assert!(mug.contains("1,250    1,200        50       50"), "{mug}");
         assert!(!table.contains("connection broken"));
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!(
-            ["0", "999", "1,000", "1,234,567"].map(str::to_owned),
-            [0, 999, 1_000, 1_234_567].map(grouped)
-        );
     }
 }
