@@ -1,14 +1,17 @@
 -- The twin of postgres/0001_records.sql. Times are microseconds since the Unix epoch by the host's
 -- clock, in columns whose names end in _us.
 --
--- Not WITHOUT ROWID: results of any size would sit in the tree that is searched by key, where rows
--- land anywhere; so they stand in the order they came, and a commit writes few pages of them. Blobs
--- are the last columns, so that a row's long tail of overflow pages need not be walked for the
+-- Records stand in the order they came, whatever their keys, so a commit writes few pages of them.
+-- Blobs are the last columns, so that a row's long tail of overflow pages need not be walked for the
 -- others.
 
 CREATE TABLE records (
-    -- What the key is found by: 16 bytes, from the hash of the namespace and that of both names. No
-    -- bucket leads it as in Postgres, which may be distributed: one process has this file.
+    -- Which record it is, in the order of first claims. Given by the server, above all that stand and
+    -- not below key_index_state.indexed_below.
+    id              INTEGER NOT NULL PRIMARY KEY,
+    -- What the key is found by, through key_index: 16 bytes, from the hash of the namespace and that
+    -- of both names. No bucket leads it as in Postgres, which may be distributed: one process has this
+    -- file.
     digest          BLOB NOT NULL CHECK (length(digest) = 16),
     -- An isolated set of keys. BINARY, the default collation, compares bytes.
     namespace       TEXT NOT NULL,
@@ -56,18 +59,38 @@ CREATE TABLE records (
     -- The raw delivery, kept for dead letters until the key completes.
     delivery        BLOB,
 
-    -- Short, of one length and alone: each claim writes a page of this index, wherever its key lands,
-    -- and that is most of what the claim costs.
-    UNIQUE (digest),
     -- Each says what a bug of ours would break first.
     CONSTRAINT records_end CHECK ((expires_at_us IS NULL) = (state IN (1, 6))),
     CONSTRAINT records_lease CHECK ((lease_until_us IS NULL) = (state <> 1)),
     CONSTRAINT records_result CHECK ((result IS NULL) = (state NOT IN (2, 3)))
 ) STRICT;
 
--- The only second index: what the purge has to look at. By time alone, so that new rows go to its
--- end, page after page.
+-- What the purge has to look at. By time alone, so that new rows go to its end, page after page.
 CREATE INDEX records_sweep ON records (sweep_at_us);
+
+-- Which record a key has. Not an index of the engine's, which would write a page at random for each
+-- claim: the server knows the digests of the newest records by heart and adds them later, many
+-- neighbours at a time. What is not in here yet is found again at the start; see key_index_state.
+CREATE TABLE key_index (
+    -- The record's digest.
+    digest          BLOB NOT NULL PRIMARY KEY,
+    -- The record.
+    record_id       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Whoever deletes a record, no entry is left of it.
+CREATE TRIGGER records_delete AFTER DELETE ON records BEGIN
+    DELETE FROM key_index WHERE digest = old.digest AND record_id = old.id;
+END;
+
+-- How far the index goes.
+CREATE TABLE key_index_state (
+    -- There is one row.
+    id              INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    -- Every record with a lower id is in key_index; of the others, some are.
+    indexed_below   INTEGER NOT NULL
+) STRICT;
+INSERT INTO key_index_state (id, indexed_below) VALUES (1, 1);
 
 -- Every policy that was ever in force. Rows are never changed or deleted: records name them.
 CREATE TABLE policies (

@@ -21,9 +21,9 @@ use crate::{
     purge::{self, PurgeMetrics},
     rpc::{Admission, IdempotencyRpc, Services, SessionRpc},
     store::{
-        Clock, OpenError, SharedStore,
+        OpenError, SharedStore,
         postgres::{PostgresOptions, PostgresStore},
-        sqlite::SqliteStore,
+        sqlite::{SqliteOptions, SqliteStore},
     },
 };
 
@@ -99,7 +99,7 @@ impl Running {
 pub async fn open_store(config: &StoreConfig, migrate: bool) -> Result<SharedStore, OpenError> {
     Ok(match config {
         StoreConfig::Sqlite { data_dir } => {
-            Arc::new(SqliteStore::open(data_dir, Clock::Store).await?)
+            Arc::new(SqliteStore::open(data_dir, SqliteOptions::default()).await?)
         }
         StoreConfig::Postgres { url, lanes } => {
             let options = PostgresOptions {

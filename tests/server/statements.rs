@@ -12,8 +12,21 @@ use crate::layers::files;
 /// can write, without SQL of ours, and has one way only to insert.
 const ONLY_POSTGRES: [&str; 3] = ["insert_all.sql", "now.sql", "ready.sql"];
 
-/// And the other way round: the embedded store reads the floor once for a whole batch of inserts.
-const ONLY_SQLITE: [&str; 1] = ["fence_floor.sql"];
+/// And the other way round: the embedded store reads the floor once for a whole batch of inserts, and
+/// keeps its index of keys itself.
+const ONLY_SQLITE: [&str; 8] = [
+    "fence_floor.sql",
+    "find_record.sql",
+    "index_record.sql",
+    "index_state.sql",
+    "is_record.sql",
+    "set_indexed_below.sql",
+    "unindex_record.sql",
+    "unindexed.sql",
+];
+
+/// What keeps the index, which goes from digests to records and knows no names.
+const OF_THE_INDEX: [&str; 3] = ["index_state.sql", "is_record.sql", "unindexed.sql"];
 
 /// What the purge asks before it knows any keys.
 const OF_NO_KEY: [&str; 1] = ["due.sql"];
@@ -100,16 +113,21 @@ fn every_statement_on_records_is_about_keys_of_a_namespace() {
         }
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let bare: String = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+        if OF_THE_INDEX.contains(&name.as_str()) {
+            continue;
+        }
         let is_postgres = path.iter().any(|part| part == "postgres");
         if name == "insert_if_absent.sql" {
-            // The key's index is what holds it back.
-            let columns = if is_postgres {
-                "INTO records ( bucket, digest, namespace, key,"
+            if is_postgres {
+                // The primary key is what holds it back.
+                let columns = "INTO records ( bucket, digest, namespace, key,";
+                assert!(bare.contains(columns), "{bare}");
+                assert!(bare.contains("ON CONFLICT DO NOTHING"), "{bare}");
             } else {
-                "INTO records ( digest, namespace, key,"
-            };
-            assert!(bare.contains(columns), "{bare}");
-            assert!(bare.contains("ON CONFLICT DO NOTHING"), "{bare}");
+                // The caller has asked the index, in the same transaction.
+                let columns = "INTO records ( id, digest, namespace, key,";
+                assert!(bare.contains(columns), "{bare}");
+            }
         } else {
             if is_postgres {
                 let by_bucket = [
@@ -121,9 +139,10 @@ fn every_statement_on_records_is_about_keys_of_a_namespace() {
                 assert!(bucket, "{} names no bucket", path.display());
             }
             if !OF_NO_KEY.contains(&name.as_str()) {
-                // The digest finds the key. Both names are compared as well, so that whoever shared
-                // its digest would not be taken for it.
-                for column in ["digest", "namespace", "key"] {
+                // The digest finds the key, or the id that the index has for it. Both names are
+                // compared as well, so that whoever shared its digest would not be taken for it.
+                let found_by = if is_postgres { "digest" } else { "id" };
+                for column in [found_by, "namespace", "key"] {
                     let is_compared =
                         [format!("r.{column} = b.{column}"), format!(" {column} = ?")];
                     assert!(
@@ -164,7 +183,14 @@ fn every_statement_is_used_and_none_on_our_tables_is_written_in_rust() {
             assert!(used, "{name}/{statement} is used nowhere");
         }
         for verb in ["FROM", "INTO", "UPDATE", "JOIN", "TABLE"] {
-            for table in ["records", "policies", "namespaces", "sweeps", "fence_floor"] {
+            for table in [
+                "records",
+                "key_index",
+                "policies",
+                "namespaces",
+                "sweeps",
+                "fence_floor",
+            ] {
                 let written = sources.contains(&format!("{verb} {table}"));
                 assert!(!written, "{name} has {verb} {table} in Rust");
             }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use semel_server::store::{Clock, ManualClock, SharedStore, sqlite::SqliteStore};
+use semel_server::store::{
+    Clock, ManualClock, SharedStore,
+    sqlite::{SqliteOptions, SqliteStore},
+};
 use tokio::sync::Mutex;
 
 use crate::{Database, Engine};
@@ -37,7 +40,12 @@ impl Database for Sqlite {
         if let Some(store) = open.as_ref() {
             return store.clone();
         }
-        let store = SqliteStore::open(self.dir.path(), Clock::Manual(clock.clone()))
+        let options = SqliteOptions {
+            clock: Clock::Manual(clock.clone()),
+            // So few that keys of every case are found in both parts of the index.
+            newest_in_memory: 2,
+        };
+        let store = SqliteStore::open(self.dir.path(), options)
             .await
             .unwrap_or_else(|error| panic!("the store does not open: {error}"));
         let store: SharedStore = Arc::new(store);

@@ -18,7 +18,10 @@ use crate::{
         AttemptId, Fingerprint, Jitter, Memory, Policy, PolicySettings, Span, Timestamp, Token,
         transition::{Claim, ClaimGrant, ClaimReply, Complete, Fail, Failure, Outcome},
     },
-    store::{Clock, ManualClock, SharedStore, sqlite::SqliteStore},
+    store::{
+        Clock, ManualClock, SharedStore,
+        sqlite::{SqliteOptions, SqliteStore},
+    },
 };
 
 /// Lanes on a store of their own, which ends with them.
@@ -34,8 +37,12 @@ pub(super) struct House {
 pub(super) async fn house(settings: LaneSettings) -> House {
     let dir = tempfile::tempdir().unwrap();
     let clock = ManualClock::at(Timestamp::from_micros(1_000_000_000));
-    let clock_of_store = Clock::Manual(clock.clone());
-    let sqlite = SqliteStore::open(dir.path(), clock_of_store).await.unwrap();
+    let options = SqliteOptions {
+        clock: Clock::Manual(clock.clone()),
+        // So few that keys of every test are found in both parts of the index.
+        newest_in_memory: 2,
+    };
+    let sqlite = SqliteStore::open(dir.path(), options).await.unwrap();
     let (store, arrivals) = Faulty::around(Arc::new(sqlite));
     let shared: SharedStore = store.clone();
     let default = Policy::new(PolicySettings::default()).unwrap();

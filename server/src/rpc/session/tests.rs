@@ -21,7 +21,10 @@ use crate::{
         transition::{ClaimReply, Outcome, Reply},
     },
     lanes::{Answers as _, LaneError, LaneSettings, Ticket},
-    store::{Clock, SharedStore, sqlite::SqliteStore},
+    store::{
+        SharedStore,
+        sqlite::{SqliteOptions, SqliteStore},
+    },
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -200,7 +203,9 @@ async fn the_stream_ends_when_the_last_answer_is_taken_and_says_how() {
 /// messages, and the status.
 async fn look_up_by(deadline: Deadline) -> (usize, String) {
     let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(dir.path(), Clock::Store).await.unwrap();
+    let store = SqliteStore::open(dir.path(), SqliteOptions::default())
+        .await
+        .unwrap();
     let store: SharedStore = Arc::new(store);
     let policies = Policies::seed(&store, None, vec![]).await.unwrap();
     let policies = Arc::new(policies);

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use rusqlite::{Transaction, params};
 
-use super::fault::CallError;
+use super::{fault::CallError, key_index::Keys};
 use crate::{
     key::{Fence, KeyId, NewRecord, Record, Span, Timestamp, Token},
     store::{
@@ -19,6 +19,7 @@ use crate::{
 /// First claims, in the caller's order.
 pub(super) fn insert_if_absent(
     transaction: &Transaction<'_>,
+    keys: &mut Keys<'_>,
     now: Timestamp,
     records: &[NewRecord],
 ) -> Result<Vec<Option<Inserted>>, CallError> {
@@ -30,24 +31,28 @@ pub(super) fn insert_if_absent(
     let mut insert = transaction.prepare_cached(include_str!("sql/insert_if_absent.sql"))?;
     let mut inserted = Vec::with_capacity(records.len());
     for record in records {
-        let may_be_inserted = record.insert_until >= now;
-        let done = may_be_inserted
-            && insert.execute(params![
-                record.id.digest(),
-                record.id.namespace().as_str(),
-                record.id.key().as_str(),
-                record.attempt_id.as_bytes(),
-                fence.as_i64(),
-                record.policy_id.as_i64(),
-                now.as_micros(),
-                (now + record.sweep_after).as_micros(),
-                (now + record.lease).as_micros(),
-                &record.fingerprint.as_bytes()[..],
-                record.owner,
-                record.traceparent,
-                record.delivery.as_deref(),
-            ])? == 1;
-        inserted.push(done.then_some(Inserted { fence, now }));
+        let digest = record.id.digest();
+        if record.insert_until < now || keys.is_taken(digest)? {
+            inserted.push(None);
+            continue;
+        }
+        insert.execute(params![
+            keys.insert(digest),
+            digest,
+            record.id.namespace().as_str(),
+            record.id.key().as_str(),
+            record.attempt_id.as_bytes(),
+            fence.as_i64(),
+            record.policy_id.as_i64(),
+            now.as_micros(),
+            (now + record.sweep_after).as_micros(),
+            (now + record.lease).as_micros(),
+            &record.fingerprint.as_bytes()[..],
+            record.owner,
+            record.traceparent,
+            record.delivery.as_deref(),
+        ])?;
+        inserted.push(Some(Inserted { fence, now }));
     }
     Ok(inserted)
 }
@@ -74,14 +79,19 @@ impl From<&Completion<'_>> for OwnCompletion {
 /// Completions, in the caller's order.
 pub(super) fn complete_if_held(
     transaction: &Transaction<'_>,
+    keys: &mut Keys<'_>,
     now: Timestamp,
     completions: &[OwnCompletion],
 ) -> Result<Vec<Option<Timestamp>>, CallError> {
     let mut complete = transaction.prepare_cached(include_str!("sql/complete_if_held.sql"))?;
     let mut completed = Vec::with_capacity(completions.len());
     for completion in completions {
+        let Some(record_id) = keys.find(completion.id.digest())? else {
+            completed.push(None);
+            continue;
+        };
         let done = complete.execute(params![
-            completion.id.digest(),
+            record_id,
             completion.id.namespace().as_str(),
             completion.id.key().as_str(),
             completion.token.fence.as_i64(),
@@ -118,15 +128,20 @@ impl From<&Swap<'_>> for OwnSwap {
 /// Swaps, in the caller's order.
 pub(super) fn compare_and_swap(
     transaction: &Transaction<'_>,
+    keys: &mut Keys<'_>,
     swaps: &[OwnSwap],
 ) -> Result<Vec<bool>, CallError> {
     let mut swap_in = transaction.prepare_cached(include_str!("sql/compare_and_swap.sql"))?;
     let mut swapped = Vec::with_capacity(swaps.len());
     for swap in swaps {
+        let Some(record_id) = keys.find(swap.id.digest())? else {
+            swapped.push(false);
+            continue;
+        };
         let record = &swap.record;
         let state = StateColumns::of(&record.state);
         let done = swap_in.execute(params![
-            swap.id.digest(),
+            record_id,
             swap.id.namespace().as_str(),
             swap.id.key().as_str(),
             swap.expected_fence.as_i64(),

@@ -1,11 +1,15 @@
-//! How the connection is opened, and one transaction on it.
+//! The connection: how it is opened, and one transaction on it.
 
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
-use super::{directory::Directory, fault::CallError};
+use super::{
+    directory::Directory,
+    fault::CallError,
+    key_index::{KeyIndex, Keys},
+};
 use crate::store::StoreError;
 
 /// What the connection is set to.
@@ -35,14 +39,58 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// All statements there are, so that each is prepared once.
 const STATEMENTS: usize = 32;
 
-pub(super) fn open(directory: &Directory) -> rusqlite::Result<Connection> {
-    // One thread has it.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(directory.database(), flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.execute_batch(SETTINGS)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    Ok(connection)
+/// A connection, and what it knows by heart.
+pub(super) struct Opened {
+    sql: Connection,
+    index: KeyIndex,
+}
+
+impl Opened {
+    /// `kept`: how many digests the index keeps in memory.
+    pub(super) fn open(directory: &Directory, kept: usize) -> Result<Self, CallError> {
+        // One thread has it.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let sql = Connection::open_with_flags(directory.database(), flags)?;
+        sql.busy_timeout(BUSY_TIMEOUT)?;
+        sql.execute_batch(SETTINGS)?;
+        sql.set_prepared_statement_cache_capacity(STATEMENTS);
+        let index = KeyIndex::read(&sql, kept)?;
+        Ok(Self { sql, index })
+    }
+
+    /// Runs `work` in one transaction: all of it is durable, or none of it was done.
+    pub(super) fn transact<T>(
+        &mut self,
+        behavior: TransactionBehavior,
+        work: impl FnOnce(&Transaction<'_>, &mut Keys<'_>) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let transaction = self.sql.transaction_with_behavior(behavior)?;
+        let done = Keys::new(&transaction, &self.index)
+            .map_err(CallError::from)
+            .and_then(|mut keys| {
+                let answer = work(&transaction, &mut keys)?;
+                Ok((answer, keys.finish()?))
+            });
+        match done {
+            Ok((answer, changes)) => match transaction.commit() {
+                Ok(()) => {
+                    self.index.apply(changes);
+                    Ok(answer)
+                }
+                // Never a rejection: what it left in the WAL is unknown.
+                Err(error) => Err(StoreError::unavailable(error).into()),
+            },
+            Err(error) => match transaction.rollback() {
+                Ok(()) => Err(error),
+                // Then the first error was no rejection, or this one is not.
+                Err(rollback) => Err(StoreError::unavailable(rollback).into()),
+            },
+        }
+    }
+
+    pub(super) fn close(self) -> rusqlite::Result<()> {
+        self.sql.close().map_err(|(_, error)| error)
+    }
 }
 
 /// Makes the file, if it is missing, and brings it up to date; by the driver that has migrations.
@@ -56,25 +104,4 @@ pub(super) fn migrating(directory: &Directory) -> SqliteConnectOptions {
         .page_size(4096)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-}
-
-/// Runs `work` in one transaction: all of it is durable, or none of it was done.
-pub(super) fn transact<T>(
-    connection: &mut Connection,
-    behavior: TransactionBehavior,
-    work: impl FnOnce(&Transaction<'_>) -> Result<T, CallError>,
-) -> Result<T, CallError> {
-    let transaction = connection.transaction_with_behavior(behavior)?;
-    match work(&transaction) {
-        Ok(answer) => match transaction.commit() {
-            Ok(()) => Ok(answer),
-            // Never a rejection: what it left in the WAL is unknown.
-            Err(error) => Err(StoreError::unavailable(error).into()),
-        },
-        Err(error) => match transaction.rollback() {
-            Ok(()) => Err(error),
-            // Then the first error was no rejection, or this one is not.
-            Err(rollback) => Err(StoreError::unavailable(rollback).into()),
-        },
-    }
 }

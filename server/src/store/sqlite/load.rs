@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::fault::CallError;
+use super::{fault::CallError, key_index::Keys};
 use crate::{
     key::{KeyId, Timestamp},
     store::{CorruptRow, Loaded, StoreError, row::StoredRow},
@@ -11,13 +11,18 @@ use crate::{
 /// What stands under each key, in the caller's order.
 pub(super) fn load(
     transaction: &Transaction<'_>,
+    keys: &mut Keys<'_>,
     now: Timestamp,
     ids: &[KeyId],
 ) -> Result<Loaded, CallError> {
     let mut load = transaction.prepare_cached(include_str!("sql/load.sql"))?;
     let mut records = Vec::with_capacity(ids.len());
     for id in ids {
-        let names = params![id.digest(), id.namespace().as_str(), id.key().as_str()];
+        let Some(record_id) = keys.find(id.digest())? else {
+            records.push(None);
+            continue;
+        };
+        let names = params![record_id, id.namespace().as_str(), id.key().as_str()];
         let stored = load.query_one(names, stored).optional();
         let record = stored
             .map_err(|error| of_row(id, error))?

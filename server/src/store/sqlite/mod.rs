@@ -1,8 +1,8 @@
 //! Keys in a file: SQLite inside the server.
 //!
 //! One connection, in WAL mode and with a sync at each commit, on a thread of its own (`slot.rs`).
-//! Everything goes through it in turn: there is one lane, and it never looks while it writes. A second
-//! connection to read with would have a cache of its own, empty after each commit. A lock on the data
+//! Everything goes through it in turn: there is one lane, and it never looks while it writes. So the
+//! index of the keys can be partly in memory (`key_index.rs`). A second connection to read with would have a cache of its own, empty after each commit. A lock on the data
 //! directory keeps a second server out: two processes would each be right about the file and wrong
 //! about who is waiting for which key.
 //!
@@ -15,6 +15,7 @@ mod batches;
 mod connection;
 mod directory;
 mod fault;
+mod key_index;
 mod load;
 mod purge;
 mod slot;
@@ -31,6 +32,7 @@ use self::{
     batches::{OwnCompletion, OwnSwap},
     directory::Directory,
     fault::CallError,
+    key_index::Keys,
     slot::Slot,
 };
 use super::{
@@ -49,6 +51,25 @@ const READY_TIMEOUT: Duration = Duration::from_secs(2);
 #[error("the write lock could not be had within {READY_TIMEOUT:?}; does the disk hang?")]
 struct NotReady;
 
+/// How the store works.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// Who tells the time.
+    pub clock: Clock,
+    /// How many of the newest keys are found in memory, before their places go to the index in the
+    /// file. More make each claim cheaper and a start longer.
+    pub newest_in_memory: usize,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            clock: Clock::Store,
+            newest_in_memory: key_index::KEPT,
+        }
+    }
+}
+
 /// Keys in a file.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -64,7 +85,10 @@ impl SqliteStore {
     /// # Errors
     /// When another server has the directory, it cannot be written to, the file is not a database
     /// or a newer binary's, or the SQLite in this binary is one that corrupts files.
-    pub async fn open(data_directory: impl AsRef<Path>, clock: Clock) -> Result<Self, OpenError> {
+    pub async fn open(
+        data_directory: impl AsRef<Path>,
+        options: SqliteOptions,
+    ) -> Result<Self, OpenError> {
         check_version(rusqlite::version())?;
         let directory = Arc::new(Directory::take(data_directory.as_ref())?);
         let unusable = |cause| OpenError::DatabaseFile {
@@ -81,7 +105,12 @@ impl SqliteStore {
             .await
             .map_err(|error| unusable(error.into()))?;
 
-        let slot = Slot::start(directory.clone()).map_err(|error| unusable(error.into()))?;
+        let SqliteOptions {
+            clock,
+            newest_in_memory,
+        } = options;
+        let slot = Slot::start(directory.clone(), newest_in_memory)
+            .map_err(|error| unusable(error.into()))?;
         slot.open().await.map_err(|error| match error {
             StoreError::Unavailable(cause) | StoreError::Rejected(cause) => unusable(cause),
         })?;
@@ -92,17 +121,21 @@ impl SqliteStore {
     /// the only writer and has one connection, so the lock is there for the asking.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>, Timestamp) -> Result<T, CallError> + Send + 'static,
+        work: impl FnOnce(&Transaction<'_>, &mut Keys<'_>, Timestamp) -> Result<T, CallError>
+        + Send
+        + 'static,
     ) -> Result<T, StoreError> {
         let clock = self.clock.clone();
-        let work = move |transaction: &Transaction<'_>| work(transaction, clock.now_here());
+        let work = move |transaction: &Transaction<'_>, keys: &mut Keys<'_>| {
+            work(transaction, keys, clock.now_here())
+        };
         self.slot.run(TransactionBehavior::Immediate, work).await
     }
 
     /// Runs `work`, which only looks, in one transaction.
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, CallError> + Send + 'static,
+        work: impl FnOnce(&Transaction<'_>, &mut Keys<'_>) -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.slot.run(TransactionBehavior::Deferred, work).await
     }
@@ -144,15 +177,17 @@ impl Store for SqliteStore {
         }
         each_once(records.iter().map(|record| &record.id))?;
         let records: Vec<NewRecord> = records.iter().map(|record| (*record).clone()).collect();
-        self.write(move |transaction, now| batches::insert_if_absent(transaction, now, &records))
-            .await
+        self.write(move |transaction, keys, now| {
+            batches::insert_if_absent(transaction, keys, now, &records)
+        })
+        .await
     }
 
     async fn load(&self, _lane: usize, keys: &[&KeyId]) -> Result<Loaded, StoreError> {
         each_once(keys.iter().copied())?;
         let keys: Vec<KeyId> = keys.iter().map(|key| (*key).clone()).collect();
         let clock = self.clock.clone();
-        self.read(move |transaction| load::load(transaction, clock.now_here(), &keys))
+        self.read(move |transaction, index| load::load(transaction, index, clock.now_here(), &keys))
             .await
     }
 
@@ -166,8 +201,8 @@ impl Store for SqliteStore {
         }
         each_once(completions.iter().map(|completion| completion.id))?;
         let completions: Vec<_> = completions.iter().map(OwnCompletion::from).collect();
-        self.write(move |transaction, now| {
-            batches::complete_if_held(transaction, now, &completions)
+        self.write(move |transaction, keys, now| {
+            batches::complete_if_held(transaction, keys, now, &completions)
         })
         .await
     }
@@ -182,34 +217,36 @@ impl Store for SqliteStore {
         }
         each_once(swaps.iter().map(|swap| swap.id))?;
         let swaps: Vec<_> = swaps.iter().map(OwnSwap::from).collect();
-        self.write(move |transaction, _| batches::compare_and_swap(transaction, &swaps))
+        self.write(move |transaction, keys, _| batches::compare_and_swap(transaction, keys, &swaps))
             .await
     }
 
     async fn purge(&self, limit: u32) -> Result<Purged, StoreError> {
-        self.write(move |transaction, now| purge::purge(transaction, now, limit))
+        self.write(move |transaction, keys, now| purge::purge(transaction, keys, now, limit))
             .await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
         // That the write lock can be had. Nothing is written, so nothing is synced either.
-        let asked = self.write(|_, _| Ok(()));
+        let asked = self.write(|_, _, _| Ok(()));
         tokio::time::timeout(READY_TIMEOUT, asked)
             .await
             .map_err(|_| StoreError::unavailable(NotReady))?
     }
 
     async fn policies(&self) -> Result<Vec<(PolicyId, String)>, StoreError> {
-        self.read(admin::policies).await
+        self.read(|transaction, _| admin::policies(transaction))
+            .await
     }
 
     async fn namespaces(&self) -> Result<Vec<NamespaceRow>, StoreError> {
-        self.read(admin::namespaces).await
+        self.read(|transaction, _| admin::namespaces(transaction))
+            .await
     }
 
     async fn put_policy(&self, id: PolicyId, text: &str) -> Result<(), StoreError> {
         let text = text.to_owned();
-        self.write(move |transaction, _| admin::put_policy(transaction, id, &text))
+        self.write(move |transaction, _, _| admin::put_policy(transaction, id, &text))
             .await
     }
 
@@ -220,7 +257,7 @@ impl Store for SqliteStore {
         remembered_until_now: Option<Span>,
     ) -> Result<(), StoreError> {
         let namespace = namespace.clone();
-        self.write(move |transaction, now| {
+        self.write(move |transaction, _, now| {
             admin::put_namespace(transaction, now, &namespace, policy, remembered_until_now)
         })
         .await

@@ -3,7 +3,10 @@
 
 use rusqlite::{Transaction, params};
 
-use super::fault::CallError;
+use super::{
+    fault::CallError,
+    key_index::{Keys, RecordId},
+};
 use crate::{
     key::{KeyDigest, Timestamp},
     store::{Purged, SWEEP_EVERY, sweep::POSTPONE_AT_LEAST},
@@ -11,6 +14,7 @@ use crate::{
 
 /// A record to look at.
 struct Due {
+    id: RecordId,
     digest: KeyDigest,
     namespace: String,
     key: String,
@@ -21,6 +25,7 @@ struct Due {
 /// One turn, of so many records at most.
 pub(super) fn purge(
     transaction: &Transaction<'_>,
+    keys: &mut Keys<'_>,
     now: Timestamp,
     limit: u32,
 ) -> Result<Purged, CallError> {
@@ -38,7 +43,7 @@ pub(super) fn purge(
     let more = due.len() >= limit as usize;
     let (expired, live): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|due| due.is_expired);
     let purged = Purged {
-        deleted: delete(transaction, now, &expired)?,
+        deleted: delete(transaction, keys, now, &expired)?,
         postponed: postpone(transaction, now, &live)?,
         more,
         swept: true,
@@ -55,11 +60,12 @@ fn due(transaction: &Transaction<'_>, now: Timestamp, limit: u32) -> Result<Vec<
         .prepare_cached(include_str!("sql/due.sql"))?
         .query_map(params![now.as_micros(), limit], |row| {
             Ok(Due {
-                digest: row.get(0)?,
-                namespace: row.get(1)?,
-                key: row.get(2)?,
-                fence: row.get(3)?,
-                is_expired: row.get(4)?,
+                id: row.get(0)?,
+                digest: row.get(1)?,
+                namespace: row.get(2)?,
+                key: row.get(3)?,
+                fence: row.get(4)?,
+                is_expired: row.get(5)?,
             })
         })?
         .collect::<rusqlite::Result<_>>()?;
@@ -68,6 +74,7 @@ fn due(transaction: &Transaction<'_>, now: Timestamp, limit: u32) -> Result<Vec<
 
 fn delete(
     transaction: &Transaction<'_>,
+    keys: &mut Keys<'_>,
     now: Timestamp,
     expired: &[Due],
 ) -> Result<u64, CallError> {
@@ -80,13 +87,11 @@ fn delete(
     let mut delete = transaction.prepare_cached(include_str!("sql/delete_expired.sql"))?;
     let mut deleted = 0;
     for due in expired {
-        deleted += delete.execute(params![
-            due.digest,
-            due.namespace,
-            due.key,
-            due.fence,
-            now.as_micros()
-        ])? as u64;
+        let names = params![due.id, due.namespace, due.key, due.fence, now.as_micros()];
+        if delete.execute(names)? == 1 {
+            keys.delete(&due.digest, due.id);
+            deleted += 1;
+        }
     }
     Ok(deleted)
 }
@@ -96,7 +101,7 @@ fn postpone(transaction: &Transaction<'_>, now: Timestamp, live: &[Due]) -> Resu
     let mut postponed = 0;
     for due in live {
         postponed += postpone.execute(params![
-            due.digest,
+            due.id,
             due.namespace,
             due.key,
             now.as_micros(),

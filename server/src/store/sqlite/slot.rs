@@ -13,14 +13,10 @@ use std::{
     thread,
 };
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
-    connection::{open, transact},
-    directory::Directory,
-    fault::CallError,
-};
+use super::{connection::Opened, directory::Directory, fault::CallError, key_index::Keys};
 use crate::store::StoreError;
 
 /// The thread's handle.
@@ -37,9 +33,11 @@ type Outcome<T> = Result<Result<T, StoreError>, Box<dyn Any + Send>>;
 /// What the thread has. The connection goes before the directory, and the lock on that with it.
 struct Place {
     /// `None` until the first call, after a failed one, and after one that panicked.
-    connection: Option<Connection>,
+    connection: Option<Opened>,
     /// `None` once the slot is closed.
     directory: Option<Arc<Directory>>,
+    /// How many digests the index keeps in memory.
+    kept: usize,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -48,11 +46,12 @@ struct Closed;
 
 impl Slot {
     /// Starts the thread. It ends with the slot, after the call under way.
-    pub(super) fn start(directory: Arc<Directory>) -> io::Result<Self> {
+    pub(super) fn start(directory: Arc<Directory>, kept: usize) -> io::Result<Self> {
         let (calls, mut to_do) = mpsc::channel::<Call>(1);
         let mut place = Place {
             connection: None,
             directory: Some(directory),
+            kept,
         };
         thread::Builder::new()
             .name("semel-sqlite".into())
@@ -72,14 +71,14 @@ impl Slot {
     ) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> Result<T, CallError> + Send + 'static,
+        F: FnOnce(&Transaction<'_>, &mut Keys<'_>) -> Result<T, CallError> + Send + 'static,
     {
         self.call(move |place| place.run(behavior, work)).await
     }
 
     /// Opens the connection, so that the first call need not.
     pub(super) async fn open(&self) -> Result<(), StoreError> {
-        self.run(TransactionBehavior::Deferred, |_| Ok(())).await
+        self.run(TransactionBehavior::Deferred, |_, _| Ok(())).await
     }
 
     /// Closes the connection after the calls under way, for good.
@@ -119,17 +118,19 @@ impl Place {
     fn run<T>(
         &mut self,
         behavior: TransactionBehavior,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, CallError>,
+        work: impl FnOnce(&Transaction<'_>, &mut Keys<'_>) -> Result<T, CallError>,
     ) -> Result<T, StoreError> {
         let Some(directory) = &self.directory else {
             return Err(StoreError::unavailable(Closed));
         };
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => open(directory).map_err(StoreError::unavailable)?,
+            None => Opened::open(directory, self.kept).map_err(CallError::judge)?,
         };
         // Should the call panic, the connection goes with it, and what it had begun is rolled back.
-        let outcome = transact(&mut connection, behavior, work).map_err(CallError::judge);
+        let outcome = connection
+            .transact(behavior, work)
+            .map_err(CallError::judge);
         // After a failure it may be in the middle of something. Closing rolls that back, and the
         // next call opens another.
         if !matches!(outcome, Err(StoreError::Unavailable(_))) {
@@ -140,7 +141,7 @@ impl Place {
 
     fn close(&mut self) {
         if let Some(connection) = self.connection.take()
-            && let Err((_, error)) = connection.close()
+            && let Err(error) = connection.close()
         {
             // Every commit was synced; the WAL is taken up at the next start.
             tracing::warn!(%error, "the database could not be closed tidily");

@@ -22,5 +22,5 @@ SET
     result = ?22,
     checkpoint = ?23,
     delivery = ?24
-WHERE digest = ?1 AND namespace = ?2 AND key = ?3
+WHERE id = ?1 AND namespace = ?2 AND key = ?3
     AND fence = ?4 AND revision = ?5

@@ -11,6 +11,6 @@ SET
     lease_until_us = NULL,
     not_before_us = NULL,
     delivery = NULL
-WHERE digest = ?1 AND namespace = ?2 AND key = ?3
+WHERE id = ?1 AND namespace = ?2 AND key = ?3
     AND fence = ?4 AND attempt_id = ?5 AND policy_id = ?6
     AND state IN (1, 6)

@@ -4,5 +4,5 @@
 -- Guard: still due at ?4, and not past its retention.
 UPDATE records
 SET sweep_at_us = coalesce(expires_at_us, ?4 + max(?5, (?4 - claimed_at_us) / 8))
-WHERE digest = ?1 AND namespace = ?2 AND key = ?3
+WHERE id = ?1 AND namespace = ?2 AND key = ?3
     AND sweep_at_us <= ?4 AND (expires_at_us IS NULL OR expires_at_us > ?4)

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::*;
 use crate::key::{Record, Token};
 
-/// Claims `claimed`, and files its row under the digest of `other`.
-async fn in_the_place_of(fresh: &Fresh, claimed: &KeyId, other: &KeyId) -> Token {
+/// Claims `claimed`, and files its row under the digest of `other`. A store that opens finds it there.
+async fn in_the_place_of(fresh: &mut Fresh, claimed: &KeyId, other: &KeyId) -> Token {
     let token = testing::claim_all(&fresh.store, std::slice::from_ref(claimed)).await[0];
     let moved = fresh.connection().execute(
         "UPDATE records SET digest = ?1 WHERE namespace = ?2 AND key = ?3",
@@ -17,6 +17,7 @@ async fn in_the_place_of(fresh: &Fresh, claimed: &KeyId, other: &KeyId) -> Token
         ),
     );
     assert_eq!(moved.unwrap(), 1);
+    fresh.reopen(key_index::KEPT).await;
     token
 }
 
@@ -34,11 +35,11 @@ fn rows(fresh: &Fresh) -> Vec<String> {
 
 #[tokio::test]
 async fn one_is_never_taken_for_the_other() {
-    let fresh = Fresh::open().await;
+    let mut fresh = Fresh::open().await;
     let other_namespace = KeyId::parse("invoices", "asked").unwrap();
     for asked in [testing::id("asked"), other_namespace] {
         let standing = KeyId::parse("orders", &format!("in the place of {asked:?}")).unwrap();
-        let token = in_the_place_of(&fresh, &standing, &asked).await;
+        let token = in_the_place_of(&mut fresh, &standing, &asked).await;
         let before = rows(&fresh);
 
         // It cannot be claimed while the other is kept, and nothing of the other is shown.
@@ -69,7 +70,7 @@ async fn one_is_never_taken_for_the_other() {
 
 #[tokio::test]
 async fn once_the_other_is_purged_the_key_can_be_claimed() {
-    let fresh = Fresh::open().await;
+    let mut fresh = Fresh::open().await;
     let [asked, standing] = [testing::id("asked"), testing::id("standing")];
     let token = testing::claim_all(&fresh.store, std::slice::from_ref(&standing)).await[0];
     let ids = std::slice::from_ref(&standing);
@@ -78,6 +79,7 @@ async fn once_the_other_is_purged_the_key_can_be_claimed() {
         .connection()
         .execute("UPDATE records SET digest = ?1", [asked.digest()])
         .unwrap();
+    fresh.reopen(key_index::KEPT).await;
     fresh.clock.advance(testing::RETENTION);
     fresh.clock.advance(Span::from_secs(30));
     assert_eq!(testing::purge_all(&fresh.store).await, (1, 0));

@@ -1,6 +1,7 @@
 //! SQLite, tried for real.
 
 mod digests;
+mod index;
 mod speed;
 mod threads;
 
@@ -15,14 +16,18 @@ use crate::store::{
 };
 
 /// Every file.
-const FILES: [&str; 16] = [
+const FILES: [&str; 23] = [
     include_str!("../sql/buckets_due.sql"),
     include_str!("../sql/compare_and_swap.sql"),
     include_str!("../sql/complete_if_held.sql"),
     include_str!("../sql/delete_expired.sql"),
     include_str!("../sql/due.sql"),
     include_str!("../sql/fence_floor.sql"),
+    include_str!("../sql/find_record.sql"),
+    include_str!("../sql/index_record.sql"),
+    include_str!("../sql/index_state.sql"),
     include_str!("../sql/insert_if_absent.sql"),
+    include_str!("../sql/is_record.sql"),
     include_str!("../sql/load.sql"),
     include_str!("../sql/namespaces.sql"),
     include_str!("../sql/policies.sql"),
@@ -31,8 +36,23 @@ const FILES: [&str; 16] = [
     include_str!("../sql/put_namespace.sql"),
     include_str!("../sql/put_policy.sql"),
     include_str!("../sql/raise_fence_floor.sql"),
+    include_str!("../sql/set_indexed_below.sql"),
     include_str!("../sql/take_bucket.sql"),
+    include_str!("../sql/unindex_record.sql"),
+    include_str!("../sql/unindexed.sql"),
 ];
+
+async fn open(
+    directory: &Path,
+    clock: &ManualClock,
+    newest_in_memory: usize,
+) -> Result<SqliteStore, OpenError> {
+    let options = SqliteOptions {
+        clock: Clock::Manual(clock.clone()),
+        newest_in_memory,
+    };
+    SqliteStore::open(directory, options).await
+}
 
 /// A store in a directory of its own.
 struct Fresh {
@@ -43,16 +63,27 @@ struct Fresh {
 
 impl Fresh {
     async fn open() -> Self {
+        Self::keeping(key_index::KEPT).await
+    }
+
+    /// One that keeps so many digests in memory.
+    async fn keeping(kept: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(START);
-        let store = SqliteStore::open(directory.path(), Clock::Manual(clock.clone()))
-            .await
-            .unwrap();
+        let store = open(directory.path(), &clock, kept).await.unwrap();
         Self {
             directory,
             clock,
             store,
         }
+    }
+
+    /// Closes the store and opens it again.
+    async fn reopen(&mut self, kept: usize) {
+        self.store.close().await;
+        self.store = open(self.directory.path(), &self.clock, kept)
+            .await
+            .unwrap();
     }
 
     /// A second look at the file.
@@ -136,7 +167,7 @@ fn plan(connection: &Connection, sql: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_statement_on_a_key_probes_its_digest() {
+async fn a_statement_on_a_key_goes_straight_to_its_row() {
     let fresh = Fresh::open().await;
     let connection = fresh.connection();
     for file in [
@@ -148,9 +179,20 @@ async fn a_statement_on_a_key_probes_its_digest() {
     ] {
         assert_eq!(
             plan(&connection, file),
-            ["SEARCH records USING INDEX sqlite_autoindex_records_1 (digest=?)"]
+            ["SEARCH records USING INTEGER PRIMARY KEY (rowid=?)"]
         );
     }
+    assert_eq!(
+        plan(&connection, include_str!("../sql/find_record.sql")),
+        ["SEARCH key_index USING PRIMARY KEY (digest=?)"]
+    );
+    assert_eq!(
+        plan(&connection, include_str!("../sql/unindexed.sql")),
+        [
+            "SEARCH r USING INTEGER PRIMARY KEY (rowid>?)",
+            "SEARCH k USING PRIMARY KEY (digest=?) LEFT-JOIN"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -175,7 +217,7 @@ async fn what_was_acknowledged_is_there_after_the_store_opens_again() {
         store.ready().await,
         Err(StoreError::Unavailable(_))
     ));
-    let store = SqliteStore::open(directory.path(), Clock::Manual(clock))
+    let store = open(directory.path(), &clock, key_index::KEPT)
         .await
         .unwrap();
     assert!(testing::load(&store, &testing::id("n-99")).await.is_some());
@@ -184,7 +226,7 @@ async fn what_was_acknowledged_is_there_after_the_store_opens_again() {
 #[tokio::test]
 async fn a_second_server_is_refused() {
     let fresh = Fresh::open().await;
-    let again = SqliteStore::open(fresh.directory.path(), Clock::Store).await;
+    let again = SqliteStore::open(fresh.directory.path(), SqliteOptions::default()).await;
     assert!(matches!(again, Err(OpenError::Locked { .. })));
 }
 
@@ -204,7 +246,7 @@ async fn a_newer_or_changed_schema_is_refused() {
         let fresh = Fresh::open().await;
         fresh.connection().execute(change, []).unwrap();
         fresh.store.close().await;
-        let error = SqliteStore::open(fresh.directory.path(), Clock::Store)
+        let error = SqliteStore::open(fresh.directory.path(), SqliteOptions::default())
             .await
             .unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
@@ -219,7 +261,7 @@ async fn a_file_that_is_no_database_is_refused() {
         "not a database, but long enough".repeat(99),
     )
     .unwrap();
-    let error = SqliteStore::open(directory.path(), Clock::Store)
+    let error = SqliteStore::open(directory.path(), SqliteOptions::default())
         .await
         .unwrap_err();
     assert!(matches!(error, OpenError::DatabaseFile { .. }), "{error}");
@@ -266,7 +308,7 @@ async fn one_bad_row_rolls_the_whole_batch_back_and_the_store_goes_on() {
 async fn a_full_disk_is_unavailable_until_there_is_room() {
     let fresh = Fresh::open().await;
     // The store's own connection, so that the limit is its.
-    let tight = fresh.store.read(|transaction| {
+    let tight = fresh.store.read(|transaction, _| {
         transaction.pragma_update(None, "max_page_count", 40)?;
         Ok(())
     });

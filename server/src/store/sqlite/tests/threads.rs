@@ -12,7 +12,7 @@ use super::*;
 async fn hold_up(store: &SqliteStore) -> mpsc::Sender<()> {
     let (release, held) = mpsc::channel::<()>();
     let (started, has_started) = tokio::sync::oneshot::channel();
-    let call = pin!(store.read(move |_| {
+    let call = pin!(store.read(move |_, _| {
         started.send(()).unwrap();
         let _ = held.recv();
         Ok(())
@@ -54,7 +54,7 @@ async fn those_that_stop_waiting_leave_nothing_behind() {
     let done = Arc::new(Mutex::new(0));
     for _ in 0..20 {
         let done = done.clone();
-        let call = pin!(store.read(move |_| {
+        let call = pin!(store.read(move |_, _| {
             *done.lock().unwrap() += 1;
             Ok(())
         }));
@@ -95,8 +95,8 @@ async fn a_panic_goes_on_where_the_call_was_made_and_undoes_what_it_had_written(
     let panicking = tokio::spawn({
         let store = store.clone();
         async move {
-            let call = store.write(move |transaction, now| {
-                batches::insert_if_absent(transaction, now, &[claim])?;
+            let call = store.write(move |transaction, keys, now| {
+                batches::insert_if_absent(transaction, keys, now, &[claim])?;
                 in_the_middle_of_it()
             });
             call.await
@@ -114,7 +114,7 @@ async fn a_store_that_is_dropped_finishes_its_call_before_it_lets_the_directory_
     } = Fresh::open().await;
     let release = hold_up(&store).await;
     drop(store);
-    let again = || SqliteStore::open(directory.path(), Clock::Store);
+    let again = || SqliteStore::open(directory.path(), SqliteOptions::default());
     assert!(matches!(again().await, Err(OpenError::Locked { .. })));
     drop(release);
     for _ in 0..1_000 {
