@@ -9,7 +9,8 @@
 //! - **Queue full**: a Claim or Lookup is refused with [`LaneError::QueueFull`] at once. A holder's
 //!   command (Complete, Fail, Extend, Checkpoint) has a queue of its own, is served first, and waits
 //!   for room until its deadline: shedding one would make a duplicate.
-//! - **A stream of commands** waits for room instead, and is not read on meanwhile.
+//! - **A stream of commands** waits for room in the queue instead, and is not read on meanwhile. A
+//!   Claim with a large delivery is refused where too many bytes are under way, as a single one is.
 //! - **Caller gone**: a Claim or Lookup whose caller left before its turn is dropped. A holder's
 //!   command that was accepted is always carried out.
 //! - **Store failed**: every command of that store call answers [`LaneError::StoreUnavailable`];
@@ -77,6 +78,27 @@ struct Queues {
     streams: mpsc::Sender<QueuedJob>,
 }
 
+/// Where a Claim or Lookup waits for its turn, and whether it waits for room there.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    /// Among single calls; refused where there is no room.
+    Caller,
+    /// Among streams' commands; waits for room.
+    Stream,
+    /// Among streams' commands; refused where there is no room, since it can look later.
+    StreamAgain,
+}
+
+impl Turn {
+    /// How a Claim that waits for its key looks again.
+    fn again(self) -> Self {
+        match self {
+            Self::Caller => Self::Caller,
+            Self::Stream | Self::StreamAgain => Self::StreamAgain,
+        }
+    }
+}
+
 impl Lanes {
     /// Starts one worker for each lane of the store.
     pub fn start(store: &SharedStore, policies: &Arc<Policies>, settings: &LaneSettings) -> Self {
@@ -135,18 +157,7 @@ impl Lanes {
     /// # Errors
     /// See the module's documentation; [`LaneError::Refused`] is the rules' own answer.
     pub async fn call(&self, id: KeyId, command: Command) -> Result<Reply, LaneError> {
-        if command.is_of_a_holder() {
-            return self.call_in_turn(id, command).await;
-        }
-        let (answer, answered) = oneshot::channel();
-        let payload = self.reserve(&command).await?;
-        let queues = self.queues_of(&id);
-        let job = Job::new(id, command, AnswerTo::Caller(answer), payload);
-        queues.callers.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => LaneError::QueueFull,
-            mpsc::error::TrySendError::Closed(_) => LaneError::ShuttingDown,
-        })?;
-        Self::answer(answered).await
+        self.call_at(Turn::Caller, id, command).await
     }
 
     /// The same, but waits for room in the queue, whoever's command it is.
@@ -154,11 +165,25 @@ impl Lanes {
     /// # Errors
     /// As [`Lanes::call`].
     pub async fn call_in_turn(&self, id: KeyId, command: Command) -> Result<Reply, LaneError> {
+        self.call_at(Turn::Stream, id, command).await
+    }
+
+    async fn call_at(&self, turn: Turn, id: KeyId, command: Command) -> Result<Reply, LaneError> {
         let (answer, answered) = oneshot::channel();
         let payload = self.reserve(&command).await?;
-        let queue = self.queue_of(&id, &command);
+        let is_of_a_holder = command.is_of_a_holder();
+        let queues = self.queues_of(&id);
         let job = Job::new(id, command, AnswerTo::Caller(answer), payload);
-        queue.send(job).await.map_err(|_| LaneError::ShuttingDown)?;
+        let full_or_closed = |error| match error {
+            mpsc::error::TrySendError::Full(_) => LaneError::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => LaneError::ShuttingDown,
+        };
+        match turn {
+            _ if is_of_a_holder => send(&queues.holders, job).await?,
+            Turn::Caller => queues.callers.try_send(job).map_err(full_or_closed)?,
+            Turn::Stream => send(&queues.streams, job).await?,
+            Turn::StreamAgain => queues.streams.try_send(job).map_err(full_or_closed)?,
+        }
         Self::answer(answered).await
     }
 
@@ -249,4 +274,9 @@ impl Lanes {
         self.closing.cancel();
         self.tasks.wait().await;
     }
+}
+
+/// Waits for room in a queue.
+async fn send(queue: &mpsc::Sender<QueuedJob>, job: QueuedJob) -> Result<(), LaneError> {
+    queue.send(job).await.map_err(|_| LaneError::ShuttingDown)
 }

@@ -7,7 +7,7 @@ use super::job::QueuedJob;
 /// What waits for a lane's worker.
 #[derive(Debug)]
 pub(super) struct Queued {
-    /// Of holders, single or in streams: served first.
+    /// Of holders, single or in streams: served first, but not alone.
     pub holders: mpsc::Receiver<QueuedJob>,
     /// Single Claims and Lookups.
     pub callers: mpsc::Receiver<QueuedJob>,
@@ -43,14 +43,15 @@ impl Queued {
         true
     }
 
-    /// Takes what is queued until `taken` has `most`: what holders say first, and then half of the
-    /// rest each for single calls and for streams, with what the other leaves.
+    /// Takes what is queued until `taken` has `most`: what holders say first, up to three quarters,
+    /// and then half of the rest each for single calls and for streams, with what the others leave.
     pub fn take(&mut self, taken: &mut Vec<QueuedJob>, most: usize) {
-        take(&mut self.holders, taken, most);
+        take(&mut self.holders, taken, most - most / 4);
         let half = taken.len() + most.saturating_sub(taken.len()) / 2;
         take(&mut self.callers, taken, half);
         take(&mut self.streams, taken, most);
         take(&mut self.callers, taken, most);
+        take(&mut self.holders, taken, most);
     }
 }
 

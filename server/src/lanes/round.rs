@@ -1,9 +1,9 @@
 //! One round of a lane: at most one insert, one blind completion, one load and one swap, each a
 //! store call of its own and each for many keys.
 //!
-//! Commands on one key are decided in the order they came. All that only look are answered from
-//! the record that the round has in hand, so a thousand duplicates of one key cost one load; a
-//! second change to a key is left for the next round.
+//! Commands on one key are decided in the order they came, from the record that the round has in
+//! hand: a thousand duplicates of one key cost one load, and a thousand changes to one key cost one
+//! swap, of what the last of them made. They are answered after its commit.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     key::{
-        KeyId, NewRecord, Policy, Record, State, Timestamp,
+        Fence, KeyId, NewRecord, Policy, Record, State, Timestamp,
         transition::{ClaimGrant, ClaimReply, Command, Decision, Reply, Standing, decide},
     },
     store::{Completion, Inserted, Loaded, Store, StoreError, Swap},
@@ -39,6 +39,7 @@ struct Group {
     /// Behind the first. Nearly always there is none, and so nothing to allocate.
     rest: VecDeque<QueuedJob>,
     known: Option<Known>,
+    change: Option<Change>,
 }
 
 /// What the round knows of a key: read or written in it.
@@ -46,6 +47,17 @@ struct Known {
     /// When, by the store's clock.
     now: Timestamp,
     standing: Option<Standing>,
+}
+
+/// What a round makes of a record, before it is written.
+struct Change {
+    /// What the swap must find.
+    expected_fence: Fence,
+    expected_revision: i32,
+    /// Whether those who wait for the key have to look.
+    is_settled: bool,
+    /// From the first command that changed it: those that only looked have seen the change.
+    decided: Vec<(QueuedJob, Result<Reply, LaneError>)>,
 }
 
 /// Takes a key's own hash as it is: it is a part of its SHA-256, which nobody can aim.
@@ -88,6 +100,7 @@ impl<'w> Round<'w> {
                         first: Some(job),
                         rest: VecDeque::new(),
                         known: None,
+                        change: None,
                     });
                 }
             }
@@ -129,6 +142,8 @@ impl<'w> Round<'w> {
             let group = &mut self.groups[place];
             match result {
                 Ok(Some(Inserted { fence, now })) => {
+                    // Whoever asks for it again soon need not be tried as an insert.
+                    self.worker.standing.note(&group.id);
                     let record = new.inserted(fence, now);
                     let grant = ClaimGrant::of(&record, now);
                     // Nearly always nobody else asks, and the record need not be kept for them.
@@ -231,26 +246,28 @@ impl<'w> Round<'w> {
             let group = &mut self.groups[place];
             match known {
                 Ok(known) => group.known = Some(known),
-                Err(error) => group.answer_head(Err(error)),
+                // It is the same for all, and a store that hangs is not asked for each.
+                Err(error) => group.answer_all(&error),
             }
         }
     }
 
-    /// Answers what needs no change, and swaps in the first change of each key.
+    /// Decides what is left, and swaps in what each key's changes come to.
     async fn swap(&mut self) {
-        let mut changes = Vec::new();
+        let mut changed = Vec::new();
         for (place, group) in self.groups.iter_mut().enumerate() {
-            if let Some((record, reply)) = group.answer_until_change() {
-                changes.push((place, record, reply));
+            group.decide_all();
+            if group.change.is_some() {
+                changed.push(place);
             }
         }
-        let batch: Vec<Swap<'_>> = changes
+        let batch: Vec<Swap<'_>> = changed
             .iter()
-            .filter_map(|(place, record, _)| self.groups[*place].swap_to(record))
+            .filter_map(|place| self.groups[*place].swap())
             .collect();
         debug_assert_eq!(
             batch.len(),
-            changes.len(),
+            changed.len(),
             "a change replaces what was looked at"
         );
         let results = self
@@ -258,21 +275,26 @@ impl<'w> Round<'w> {
                 store.compare_and_swap(lane, batch)
             })
             .await;
-        for ((place, record, reply), result) in changes.into_iter().zip(results) {
+        for (place, result) in changed.into_iter().zip(results) {
             let group = &mut self.groups[place];
+            let Some(change) = group.change.take() else {
+                continue;
+            };
             match result {
                 Ok(true) => {
-                    if !matches!(record.state, State::InProgress { .. }) {
+                    if change.is_settled {
                         self.worker.waiters.wake(&group.id);
                     }
-                    group.replaced(*record, &reply);
-                    group.answer_head(Ok(reply));
-                    // Duplicates behind it see what now stands; a further change is decided again
-                    // in the next round.
-                    let _ = group.answer_until_change();
+                    for (job, answer) in change.decided {
+                        job.answer(answer);
+                    }
                 }
-                Ok(false) => group.lost_swap(),
-                Err(error) => group.answer_head(Err(error)),
+                Ok(false) => group.lost_swap(change),
+                Err(error) => {
+                    for (job, _) in change.decided {
+                        job.answer(Err(error.clone()));
+                    }
+                }
             }
         }
     }
@@ -366,55 +388,71 @@ impl Group {
         }
     }
 
-    /// Answers commands from what is known, up to the first that changes the key.
-    fn answer_until_change(&mut self) -> Option<(Box<Record>, Reply)> {
-        while let (Some(job), Some(Known { now, standing })) = (&self.first, &self.known) {
-            match decide(&self.id, &job.command, standing.as_ref(), *now) {
-                Decision::Answer(answer) => self.answer_head(answer.map_err(LaneError::Refused)),
-                Decision::Replace { record, reply } => return Some((record, reply)),
-                // It stood a moment ago and is gone, or was never there: the next round inserts.
-                Decision::Insert(_) => {
-                    self.retry_head();
-                    return None;
-                }
-            }
+    fn answer_all(&mut self, error: &LaneError) {
+        while self.first.is_some() {
+            self.answer_head(Err(error.clone()));
         }
-        None
     }
 
-    fn swap_to<'a>(&'a self, record: &'a Record) -> Option<Swap<'a>> {
-        let looked_at = &self.known.as_ref()?.standing.as_ref()?.record;
+    /// Decides one command after the other. What is decided before the first change is answered at
+    /// once, the rest when the change is written.
+    fn decide_all(&mut self) {
+        while let (Some(job), Some(Known { now, standing })) = (&self.first, &mut self.known) {
+            match decide(&self.id, &job.command, standing.as_ref(), *now) {
+                Decision::Answer(answer) => self.put_down(answer.map_err(LaneError::Refused)),
+                Decision::Replace { record, reply } => {
+                    let Some(standing) = standing else {
+                        unreachable!("there is nothing to replace");
+                    };
+                    let change = self.change.get_or_insert_with(|| Change::of(standing));
+                    change.is_settled |= !matches!(record.state, State::InProgress { .. });
+                    standing.record = *record;
+                    if let (Command::Claim(claim), Reply::Claim(ClaimReply::Claimed(_))) =
+                        (&job.command, &reply)
+                    {
+                        // A claim brings the namespace's policy of now.
+                        standing.policy = claim.policy.clone();
+                    }
+                    self.put_down(Ok(reply));
+                }
+                // It stood a moment ago and is gone, or was never there: the next round inserts.
+                Decision::Insert(_) => return self.retry_head(),
+            }
+        }
+    }
+
+    /// Answers the head, or keeps its answer until the change that it has seen is written.
+    fn put_down(&mut self, answer: Result<Reply, LaneError>) {
+        match &mut self.change {
+            None => self.answer_head(answer),
+            Some(change) => {
+                let next = self.rest.pop_front();
+                let job = std::mem::replace(&mut self.first, next);
+                change.decided.extend(job.map(|job| (job, answer)));
+            }
+        }
+    }
+
+    fn swap(&self) -> Option<Swap<'_>> {
+        let change = self.change.as_ref()?;
         Some(Swap {
             id: &self.id,
-            expected_fence: looked_at.fence,
-            expected_revision: looked_at.revision,
-            record,
+            expected_fence: change.expected_fence,
+            expected_revision: change.expected_revision,
+            record: &self.known.as_ref()?.standing.as_ref()?.record,
         })
     }
 
-    /// The record that was swapped in is what the round knows now.
-    fn replaced(&mut self, record: Record, reply: &Reply) {
-        let head_policy = match (self.head(), reply) {
-            // A claim brings the namespace's policy of now.
-            (Some(Command::Claim(claim)), Reply::Claim(ClaimReply::Claimed(_))) => {
-                Some(claim.policy.clone())
-            }
-            _ => None,
-        };
-        if let Some(Known {
-            standing: Some(standing),
-            ..
-        }) = &mut self.known
-        {
-            standing.record = record;
-            if let Some(policy) = head_policy {
-                standing.policy = policy;
-            }
-        }
-    }
-
-    fn lost_swap(&mut self) {
+    /// Somebody else changed the record meanwhile: all that was decided is decided again.
+    fn lost_swap(&mut self, change: Change) {
         self.known = None;
+        if let Some(undecided) = self.first.take() {
+            self.rest.push_front(undecided);
+        }
+        for (job, _) in change.decided.into_iter().rev() {
+            self.rest.push_front(job);
+        }
+        self.first = self.rest.pop_front();
         self.retry_head();
     }
 
@@ -425,6 +463,17 @@ impl Group {
         job.tries += 1;
         if job.tries >= MOST_TRIES {
             self.answer_head(Err(LaneError::Contention));
+        }
+    }
+}
+
+impl Change {
+    fn of(standing: &Standing) -> Self {
+        Self {
+            expected_fence: standing.record.fence,
+            expected_revision: standing.record.revision,
+            is_settled: false,
+            decided: Vec::new(),
         }
     }
 }

@@ -3,7 +3,7 @@
 /// Bounds of the lanes. Every one of them limits memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneSettings {
-    /// Places in each of a lane's two queues.
+    /// Places in each of a lane's three queues.
     pub queue: usize,
     /// Most commands in one round of a lane.
     pub batch: usize,

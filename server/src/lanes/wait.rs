@@ -4,7 +4,7 @@ use std::{future::pending, pin::pin, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{LaneError, Lanes};
+use super::{LaneError, Lanes, Turn};
 use crate::key::{
     KeyId,
     transition::{Claim, ClaimReply, Command, Outcome, Reply},
@@ -39,9 +39,9 @@ impl Lanes {
         wait: Option<Wait>,
     ) -> Result<ClaimReply, LaneError> {
         let Some(wait) = wait else {
-            return self.look(id, claim, false).await;
+            return self.look(id, claim, Turn::Caller).await;
         };
-        self.hold_back(id, claim, wait, false, pending())
+        self.hold_back(id, claim, wait, Turn::Caller, pending())
             .await?
             .ok_or(LaneError::QueueFull)
     }
@@ -61,7 +61,8 @@ impl Lanes {
         claim: Claim,
         wait: Wait,
     ) -> Result<Option<ClaimReply>, LaneError> {
-        self.hold_back(id, claim, wait, true, cancelled).await
+        self.hold_back(id, claim, wait, Turn::Stream, cancelled)
+            .await
     }
 
     async fn hold_back(
@@ -69,20 +70,21 @@ impl Lanes {
         id: KeyId,
         claim: Claim,
         wait: Wait,
-        mut in_turn: bool,
+        first: Turn,
         cancelled: impl Future<Output = ()>,
     ) -> Result<Option<ClaimReply>, LaneError> {
         let Some(place) = self.waiters.register(&id) else {
-            return self.look(id, claim, in_turn).await.map(Some);
+            return self.look(id, claim, first).await.map(Some);
         };
 
         let mut cancelled = pin!(cancelled);
+        let mut turn = first;
         let mut pause = POLL.0;
         let mut last = None;
         loop {
             // Registered before looking, so a settlement in between is not missed.
             let settled = place.settled.notified();
-            let standing = match self.look(id.clone(), claim.clone(), in_turn).await {
+            let standing = match self.look(id.clone(), claim.clone(), turn).await {
                 // Too many look at once: what stood at the last look is still an answer.
                 Err(LaneError::QueueFull) if last.is_some() => last.take(),
                 Err(error) => return Err(error),
@@ -95,12 +97,14 @@ impl Lanes {
             // Look at the end of the lease too: nobody tells of a lapse.
             let look = now + pause.min(Duration::from(*lease).max(POLL.0));
             last = standing;
-            in_turn = false;
+            turn = first.again();
             tokio::select! {
-                () = settled => {}
-                () = self.waiters.released() => break,
-                () = sleep_until(look.min(wait.until)) => {}
+                biased;
+                // Before all else: who cancelled was promised that nothing is claimed from here on.
                 () = &mut cancelled => return Ok(None),
+                () = self.waiters.released() => break,
+                () = settled => {}
+                () = sleep_until(look.min(wait.until)) => {}
             }
             if Instant::now() >= wait.until {
                 break;
@@ -110,14 +114,8 @@ impl Lanes {
         last.ok_or(LaneError::QueueFull).map(Some)
     }
 
-    async fn look(&self, id: KeyId, claim: Claim, in_turn: bool) -> Result<ClaimReply, LaneError> {
-        let command = Command::Claim(claim);
-        let reply = if in_turn {
-            self.call_in_turn(id, command).await?
-        } else {
-            self.call(id, command).await?
-        };
-        match reply {
+    async fn look(&self, id: KeyId, claim: Claim, turn: Turn) -> Result<ClaimReply, LaneError> {
+        match self.call_at(turn, id, Command::Claim(claim)).await? {
             Reply::Claim(reply) => Ok(reply),
             other => unreachable!("a Claim was answered with {other:?}"),
         }

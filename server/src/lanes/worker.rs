@@ -16,6 +16,9 @@ use crate::{policies::Policies, store::SharedStore};
 /// Payload bytes after which a round takes no more: one statement should stay a few megabytes.
 const ROUND_PAYLOAD_BYTES: usize = 4 * 1024 * 1024;
 
+/// The part of a round that is for newer commands, whatever was left over.
+const SHARE_OF_NEW: usize = 8;
+
 /// How often a worker that has something to do lets others go first.
 const MOST_YIELDS: usize = 8;
 
@@ -61,14 +64,17 @@ impl Worker {
                 }
                 let_others_send(&queues).await;
             }
-            // What is left over from the last round stands before newer commands on the same key.
-            let most = self.batch.saturating_sub(backlog.len());
-            queues.take(&mut taken, most);
+            // What is left over from the last round stands before newer commands on the same key. It
+            // must not keep out all others, however often its swaps are lost.
+            let room = self.batch.saturating_sub(backlog.len());
+            if backlog.len() <= self.batch {
+                queues.take(&mut taken, room.max(self.batch / SHARE_OF_NEW));
+            }
             backlog.extend(taken.drain(..));
 
             let jobs = self.next_round(&mut backlog);
             if !jobs.is_empty() {
-                // Left over: lost swaps, and further changes to a key that was just changed.
+                // Left over: lost swaps, and what stood behind them.
                 let left = Round::new(&self, jobs).run().await;
                 for job in left.into_iter().rev() {
                     backlog.push_front(job);
@@ -80,7 +86,8 @@ impl Worker {
     fn next_round(&self, backlog: &mut VecDeque<QueuedJob>) -> Vec<QueuedJob> {
         let mut jobs = Vec::with_capacity(backlog.len().min(self.batch));
         let mut bytes = 0;
-        while jobs.len() < self.batch && bytes <= ROUND_PAYLOAD_BYTES {
+        let most = self.batch + self.batch / SHARE_OF_NEW;
+        while jobs.len() < most && bytes <= ROUND_PAYLOAD_BYTES {
             let Some(job) = backlog.pop_front() else {
                 break;
             };

@@ -39,6 +39,10 @@ pub enum Fault {
     Poisoned(&'static str),
     /// Every swap misses, as if another server had been faster.
     Misses,
+    /// The next swap misses.
+    MissesOnce,
+    /// As [`Fault::LostAfter`], of the next swap.
+    LostAfterSwap,
     /// A bug in the store.
     Panics,
 }
@@ -107,7 +111,17 @@ impl Faulty {
     }
 
     fn misses(&self) -> bool {
-        self.faults.lock().unwrap().first() == Some(&Fault::Misses)
+        self.faults.lock().unwrap().first() == Some(&Fault::Misses) || self.meets(Fault::MissesOnce)
+    }
+
+    /// Whether this fault comes next; then it is over.
+    fn meets(&self, fault: Fault) -> bool {
+        let mut faults = self.faults.lock().unwrap();
+        let is_next = faults.first() == Some(&fault);
+        if is_next {
+            faults.remove(0);
+        }
+        is_next
     }
 }
 
@@ -165,6 +179,7 @@ impl Store for Faulty {
         if self.misses() {
             return Ok(vec![false; swaps.len()]);
         }
+        let lose = lose || self.meets(Fault::LostAfterSwap);
         let swapped = self.inner.compare_and_swap(lane, swaps).await?;
         if lose { lost(swapped) } else { Ok(swapped) }
     }

@@ -1,6 +1,8 @@
 //! The lanes' written policy, tested with signals on a real embedded store behind one that can be
 //! told to stop and fail.
 
+mod bursts;
+mod changes;
 mod faulty;
 mod policy;
 mod streams;
