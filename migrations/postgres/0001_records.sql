@@ -145,6 +145,8 @@ CREATE FUNCTION insert_batch(
     -- fence is null where nothing was.
     INOUT now_us bigint,
     OUT fence bigint,
+    -- How many rows were inserted.
+    OUT inserted bigint,
     buckets smallint[],
     digests uuid[],
     namespaces text[],
@@ -191,6 +193,7 @@ BEGIN
             unnest(insert_batch.deliveries) AS delivery
     ) AS b
     WHERE b.insert_until_us >= insert_batch.now_us;
+    GET DIAGNOSTICS inserted = ROW_COUNT;
 EXCEPTION WHEN unique_violation THEN
     fence := NULL;
 END

@@ -155,6 +155,13 @@ impl KeyId {
         }
     }
 
+    /// As if somebody had found two keys of one digest.
+    #[cfg(test)]
+    pub fn with_digest(mut self, digest: KeyDigest) -> Self {
+        self.digest = digest;
+        self
+    }
+
     /// Checks and joins the two texts.
     ///
     /// # Errors

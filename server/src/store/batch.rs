@@ -57,20 +57,20 @@ impl<'a> Sorted<'a> {
             .ok_or_else(|| StoreError::unavailable(Stranger))
     }
 
-    /// The places of some of the batch's keys, given back by a statement in the batch's order.
+    /// The places of some of the batch's keys, given back by a statement in the batch's order: each
+    /// by bucket and digest, for two keys of one digest may stand in two buckets.
     pub(super) fn places_of<'d>(
         &self,
-        digests: impl Iterator<Item = &'d KeyDigest>,
+        keys: impl Iterator<Item = (i16, &'d KeyDigest)>,
     ) -> Result<Vec<usize>, StoreError> {
         let mut items = self.items.iter();
-        digests
-            .map(|digest| {
-                items
-                    .find(|(id, _)| id.digest() == digest)
-                    .map(|(_, place)| *place)
-                    .ok_or_else(|| StoreError::unavailable(Stranger))
-            })
-            .collect()
+        keys.map(|key| {
+            items
+                .find(|(id, _)| id.order() == key)
+                .map(|(_, place)| *place)
+                .ok_or_else(|| StoreError::unavailable(Stranger))
+        })
+        .collect()
     }
 }
 
@@ -95,12 +95,12 @@ mod tests {
         assert!(sorted.numbered(0).is_err());
         assert!(sorted.numbered(6).is_err());
 
-        let some: Vec<_> = sorted.keys().map(KeyId::digest).step_by(2).collect();
+        let some: Vec<_> = sorted.keys().map(KeyId::order).step_by(2).collect();
         let expected: Vec<_> = sorted.places().step_by(2).collect();
         assert_eq!(sorted.places_of(some.iter().copied()).unwrap(), expected);
         // Out of order, or not of the batch: nobody can say what was done.
         assert!(sorted.places_of(some.into_iter().rev()).is_err());
-        assert!(sorted.places_of([&[0; 16]].into_iter()).is_err());
+        assert!(sorted.places_of([(0, &[0; 16])].into_iter()).is_err());
     }
 
     #[test]

@@ -89,17 +89,25 @@ impl Statement for InsertIfAbsent<'_> {
         let row = claims.send(sql, connection).await?;
         let now = Timestamp::from_micros(row.try_get(0)?);
         let fence: Option<i64> = row.try_get(1)?;
-        let digests: Option<Vec<Uuid>> = row.try_get(2)?;
+        let buckets: Option<Vec<i16>> = row.try_get(2)?;
+        let digests: Option<Vec<Uuid>> = row.try_get(3)?;
         let mut inserted = vec![None; claims.records.len()];
         if let Some(fence) = fence {
             let fence = Fence::from_i64(fence);
             let digests = digests.iter().flatten().map(Uuid::as_bytes);
-            for place in claims.sorted.places_of(digests)? {
+            let keys = buckets.into_iter().flatten().zip(digests);
+            for place in claims.sorted.places_of(keys)? {
                 inserted[place] = Some(Inserted { fence, now });
             }
         }
         Ok(inserted)
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("of a batch that was to be inserted as a whole, the database inserted {rows}")]
+struct NotAll {
+    rows: i64,
 }
 
 /// Inserts all, or nothing where something stands under one of the keys: then `None`.
@@ -113,14 +121,23 @@ impl Statement for InsertAll<'_> {
         let sql = include_str!("sql/insert_all.sql");
         let row = claims.send(sql, connection).await?;
         let now = Timestamp::from_micros(row.try_get(0)?);
-        let fence: Option<i64> = row.try_get(1)?;
-        Ok(fence.map(|fence| {
-            let fence = Fence::from_i64(fence);
-            // The others were left out by the statement, on the same terms.
-            let may_be = |record: &&NewRecord| record.insert_until >= now;
-            let inserted = |record| may_be(record).then_some(Inserted { fence, now });
-            claims.records.iter().map(inserted).collect()
-        }))
+        let Some(fence) = row.try_get(1)? else {
+            return Ok(None);
+        };
+        let fence = Fence::from_i64(fence);
+        // The others were left out by the statement, on the same terms.
+        let may_be = |record: &NewRecord| record.insert_until >= now;
+        let inserted: Vec<_> = claims
+            .records
+            .iter()
+            .map(|record| may_be(record).then_some(Inserted { fence, now }))
+            .collect();
+        let rows: i64 = row.try_get(2)?;
+        if rows != inserted.iter().flatten().count() as i64 {
+            // Somebody's trigger: nobody can say which of them stand.
+            return Err(StoreError::unavailable(NotAll { rows }).into());
+        }
+        Ok(Some(inserted))
     }
 }
 

@@ -28,6 +28,9 @@ pub(super) enum Session {
 /// request is ever sent: one could make a commit that was not replicated yet look acknowledged.
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What the purge relies on: no insert may live longer than this allows.
+const WITHOUT_FAIL: &str = "statement_timeout";
+
 /// Settings of every session but a migration's. A server that does not know one is used without.
 const COMMON: [(&str, &str); 4] = [
     // Milliseconds; STATEMENT_TIMEOUT.
@@ -52,9 +55,8 @@ const LANE: [(&str, &str); 6] = [
     ("jit", "off"),
 ];
 
-/// The purge reads an index in its order, so it needs plain scans of it. To the keys of a bucket
-/// the primary key is the only index: whether the planner probes it for each row of the batch or
-/// reads the bucket through and looks in the batch, locks are taken in its order.
+/// The purge reads an index in its order, so it needs plain scans of it, and then goes to each row by
+/// its address, in the order that it has brought them into: a nested loop.
 const SWEEP: [(&str, &str); 6] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
@@ -159,7 +161,7 @@ impl Connector {
         };
         for (name, value) in common.iter().chain(own) {
             if let Err(error) = set(&mut connection, name, value).await {
-                if !matches!(error, sqlx::Error::Database(_)) {
+                if !matches!(error, sqlx::Error::Database(_)) || *name == WITHOUT_FAIL {
                     return Err(self.refused(error));
                 }
                 tracing::info!(setting = name, %error, "the database does not know a setting; going on without it");

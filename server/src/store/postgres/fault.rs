@@ -1,5 +1,7 @@
 //! What an error of sqlx says about the statement and about the connection.
 
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
 use crate::store::StoreError;
 
 /// Why a call ended without an answer.
@@ -38,8 +40,9 @@ pub(super) enum Verdict {
 
 pub(super) fn judge(error: &sqlx::Error) -> Verdict {
     match error {
-        sqlx::Error::Database(error) => match error.code() {
-            Some(code) => judge_code(&code),
+        sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
+            Some(error) if ends_session(error.severity()) => Verdict::Disconnected,
+            Some(error) => judge_code(error.code()),
             None => Verdict::Disconnected,
         },
         // Found before anything was sent.
@@ -50,6 +53,11 @@ pub(super) fn judge(error: &sqlx::Error) -> Verdict {
     }
 }
 
+/// After such an error the server hangs up.
+fn ends_session(severity: PgSeverity) -> bool {
+    matches!(severity, PgSeverity::Fatal | PgSeverity::Panic)
+}
+
 /// An ErrorResponse to a statement in a transaction of its own says that it was rolled back,
 /// except where the server is going down.
 fn judge_code(code: &str) -> Verdict {
@@ -58,7 +66,7 @@ fn judge_code(code: &str) -> Verdict {
         "40001" | "40P01" => Verdict::Again,
         // Read-only: this is, or has become, a standby.
         "25006" => Verdict::Disconnected,
-        // The server goes down, crashed, or is not up yet; 57014 is our own statement_timeout.
+        // The server goes down, crashed, or is not up yet. Not 57014, our own statement_timeout.
         "57P01" | "57P02" | "57P03" | "57P04" | "57P05" => Verdict::Disconnected,
         // A prepared statement is gone or its plan's columns changed: a new connection heals it.
         "26000" | "0A000" => Verdict::Disconnected,

@@ -174,8 +174,15 @@ impl Store for PostgresStore {
         let Lane { slot, novelty } = &self.lanes[lane];
         if novelty.is_likely(records.len()) {
             let statement = batches::InsertAll(claims()?);
-            if let Some(inserted) = slot.call(&self.connector, &statement).await? {
-                return Ok(inserted);
+            match slot.call(&self.connector, &statement).await {
+                Ok(Some(inserted)) => return Ok(inserted),
+                Ok(None) => {}
+                // One of them is bad, or the function may not be called: the other way tells.
+                Err(StoreError::Rejected(cause)) => {
+                    tracing::debug!(%cause, "a batch could not be inserted as a whole");
+                    novelty.was(false);
+                }
+                Err(error) => return Err(error),
             }
         }
         let statement = batches::InsertIfAbsent(claims()?);

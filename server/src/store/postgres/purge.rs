@@ -1,17 +1,20 @@
 //! The purge: takes a bucket, deletes what is past its retention, postpones the rest.
 //!
-//! Each statement is short, is a commit of its own and names one bucket. What it looked at may have
-//! changed by the next one, so each repeats its condition. The floor of fences is raised before the
-//! rows go: a crash between the two leaves it higher than need be, which costs nothing.
+//! Each statement is short and a commit of its own. Rows are deleted where they lie, by their address.
+//! What stands there may have changed since it was looked at, so each statement has the whole of its
+//! condition.
+//!
+//! The floor of fences is raised before any row goes that it does not cover. A crash between the two
+//! leaves it higher than need be, which costs nothing.
 //!
 //! An insert takes its time and reads the floor when it starts, and may then wait behind another
 //! server's insert. Were a record purged meanwhile, the insert would find nothing there and grant
 //! the key again, with a fence from before. So the purge stays behind: it sees the records as if it
 //! were [`PostgresOptions::purge_lag`](super::PostgresOptions::purge_lag) ago, which is longer than
-//! any statement can live, and no insert can straddle a life of its key and the end of that.
+//! any statement can live, and leaves what has a fence from later than that, as a clock that has gone
+//! back makes it. So whatever it deletes has a lower fence than the time of any insert under way.
 
 use sqlx::{PgConnection, Row};
-use uuid::Uuid;
 
 use super::{fault::CallError, slot::Statement};
 use crate::{
@@ -33,13 +36,14 @@ struct Taken {
     sweep_at_us: i64,
 }
 
-/// Records to deal with, in the order of the primary key.
-#[derive(Default)]
-struct Rows {
-    digests: Vec<Uuid>,
-    namespaces: Vec<String>,
-    keys: Vec<String>,
-    fences: Vec<i64>,
+/// What is due in a bucket: addresses, in the order of the primary key.
+struct Due {
+    /// Of what is past its retention, and may go.
+    over: Vec<String>,
+    /// The greatest fence of these.
+    greatest_fence: Option<i64>,
+    /// Of the others.
+    others: Vec<String>,
 }
 
 impl Statement for Purge {
@@ -49,12 +53,11 @@ impl Statement for Purge {
         let Some(taken) = self.take_bucket(connection).await? else {
             return Ok(Purged::default());
         };
-        let (expired, live) = self.due(connection, taken.bucket).await?;
-        let looked_at = expired.keys.len() + live.keys.len();
+        let due = self.due(connection, taken.bucket).await?;
         let purged = Purged {
-            deleted: self.delete(connection, taken.bucket, &expired).await?,
-            postponed: self.postpone(connection, taken.bucket, &live).await?,
-            more: looked_at >= self.limit as usize,
+            deleted: self.delete(connection, &due).await?,
+            postponed: self.postpone(connection, &due.others).await?,
+            more: due.over.len() + due.others.len() >= self.limit as usize,
             swept: true,
         };
         if purged.more {
@@ -112,53 +115,32 @@ impl Purge {
         Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
     }
 
-    /// What is past its retention, and what is not.
-    async fn due(
-        &self,
-        connection: &mut PgConnection,
-        bucket: i16,
-    ) -> Result<(Rows, Rows), CallError> {
-        let mut due: Vec<(Uuid, String, String, i64, bool)> =
-            sqlx::query_as(include_str!("sql/due.sql"))
-                .bind(self.now_us)
-                .bind(bucket)
-                .bind(i64::from(self.limit))
-                .bind(self.lag.as_micros())
-                .fetch_all(connection)
-                .await?;
-        // The order in which lanes take their locks.
-        due.sort_unstable();
-        let (mut gone, mut live) = (Rows::default(), Rows::default());
-        for (digest, namespace, key, fence, expired) in due {
-            let rows = if expired { &mut gone } else { &mut live };
-            rows.digests.push(digest);
-            rows.namespaces.push(namespace);
-            rows.keys.push(key);
-            rows.fences.push(fence);
-        }
-        Ok((gone, live))
+    async fn due(&self, connection: &mut PgConnection, bucket: i16) -> Result<Due, CallError> {
+        let row = sqlx::query(include_str!("sql/due.sql"))
+            .bind(self.now_us)
+            .bind(bucket)
+            .bind(i64::from(self.limit))
+            .bind(self.lag.as_micros())
+            .fetch_one(connection)
+            .await?;
+        Ok(Due {
+            over: row.try_get(0)?,
+            greatest_fence: row.try_get(1)?,
+            others: row.try_get(2)?,
+        })
     }
 
-    async fn delete(
-        &self,
-        connection: &mut PgConnection,
-        bucket: i16,
-        rows: &Rows,
-    ) -> Result<u64, CallError> {
-        let Some(greatest) = rows.fences.iter().max() else {
+    async fn delete(&self, connection: &mut PgConnection, due: &Due) -> Result<u64, CallError> {
+        let Some(fence) = due.greatest_fence else {
             return Ok(0);
         };
         sqlx::query(include_str!("sql/raise_fence_floor.sql"))
-            .bind(greatest)
+            .bind(fence)
             .execute(&mut *connection)
             .await?;
         let done = sqlx::query(include_str!("sql/delete_expired.sql"))
             .bind(self.now_us)
-            .bind(bucket)
-            .bind(&rows.digests)
-            .bind(&rows.namespaces)
-            .bind(&rows.keys)
-            .bind(&rows.fences)
+            .bind(&due.over)
             .bind(self.lag.as_micros())
             .execute(connection)
             .await?;
@@ -168,20 +150,16 @@ impl Purge {
     async fn postpone(
         &self,
         connection: &mut PgConnection,
-        bucket: i16,
-        rows: &Rows,
+        others: &[String],
     ) -> Result<u64, CallError> {
-        if rows.keys.is_empty() {
+        if others.is_empty() {
             return Ok(0);
         }
         let done = sqlx::query(include_str!("sql/postpone.sql"))
             .bind(self.now_us)
-            .bind(bucket)
-            .bind(&rows.digests)
-            .bind(&rows.namespaces)
-            .bind(&rows.keys)
-            .bind(POSTPONE_AT_LEAST.as_micros())
+            .bind(others)
             .bind(self.lag.as_micros())
+            .bind(POSTPONE_AT_LEAST.as_micros())
             .execute(connection)
             .await?;
         Ok(done.rows_affected())

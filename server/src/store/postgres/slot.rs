@@ -31,7 +31,8 @@ pub(super) trait Statement: Sync {
     type Answer: Send;
 
     /// Runs it. Everything it writes is one commit, which the server has confirmed when this
-    /// returns `Ok`: so `fetch_all` and `execute`, which read up to the end of the answer.
+    /// returns `Ok`: so `fetch_all`, `fetch_one` and `execute`, which read up to the end of the
+    /// answer.
     fn run(
         &self,
         connection: &mut PgConnection,

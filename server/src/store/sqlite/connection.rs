@@ -16,6 +16,7 @@ use crate::store::StoreError;
 ///
 /// - `synchronous`: NORMAL would not sync the WAL at each commit, and could lose what was
 ///   acknowledged.
+/// - `fullfsync`: on macOS a sync leaves what it wrote in the drive's cache, unless told so.
 /// - `wal_autocheckpoint`: how many pages the WAL may hold before a commit moves them into the file:
 ///   32 MiB. Nothing is written meanwhile and nobody reads an old state, so the whole WAL is moved and
 ///   starts again from its beginning: that caps it, where a checkpoint beside a busy writer never sees
@@ -26,6 +27,8 @@ use crate::store::StoreError;
 const SETTINGS: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
+    PRAGMA fullfsync = ON;
+    PRAGMA checkpoint_fullfsync = ON;
     PRAGMA wal_autocheckpoint = 8000;
     PRAGMA journal_size_limit = 67108864;
     PRAGMA cache_size = -16384;

@@ -1,13 +1,14 @@
--- Deletes records past their retention.
--- Guard: still settled and past its retention, and still with the fence that the floor was raised
--- to: another server may have granted the key again meanwhile.
+-- Deletes records past their retention by their addresses.
+-- Guard: settled, past its retention, and with a fence that is neither above the floor nor ahead of the
+-- time. Whatever has such a row's address by now may go: it need not be the record that was looked at.
 WITH clock AS MATERIALIZED (
     SELECT coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
-        - $7::bigint AS now_us
+        - $3::bigint AS now_us
 )
 DELETE FROM records AS r
-USING unnest($3::uuid[], $4::text[], $5::text[], $6::bigint[])
-    AS b (digest, namespace, key, fence)
+USING (SELECT unnest($2::text[]::tid[]) AS address) AS d
 CROSS JOIN clock AS c
-WHERE r.bucket = $2 AND r.digest = b.digest AND r.namespace = b.namespace AND r.key = b.key
-    AND r.fence = b.fence AND r.state NOT IN (1, 6) AND r.expires_at_us <= c.now_us
+CROSS JOIN fence_floor AS f
+WHERE r.ctid = d.address AND f.id = 1
+    AND r.fence <= f.fence AND r.fence <= c.now_us
+    AND r.state NOT IN (1, 6) AND r.expires_at_us <= c.now_us

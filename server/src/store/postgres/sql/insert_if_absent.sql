@@ -41,8 +41,11 @@ inserted AS (
     CROSS JOIN fence_floor AS f
     WHERE f.id = 1 AND b.insert_until_us >= c.now_us
     ON CONFLICT DO NOTHING
-    RETURNING digest, fence
+    RETURNING bucket, digest, fence
 )
-SELECT c.now_us, i.fence, i.digests
+SELECT c.now_us, i.fence, i.buckets, i.digests
 FROM clock AS c
-CROSS JOIN (SELECT max(fence) AS fence, array_agg(digest) AS digests FROM inserted) AS i
+CROSS JOIN (
+    SELECT max(fence) AS fence, array_agg(bucket) AS buckets, array_agg(digest) AS digests
+    FROM inserted
+) AS i

@@ -1,12 +1,18 @@
 //! Postgres, tried for real.
 
+mod digests;
 mod faults;
+mod fences;
+mod new;
 mod plans;
 mod rules;
 mod schema;
 mod speed;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use semel_test_postgres::Cluster;
 
@@ -73,5 +79,23 @@ impl Fresh {
     fn ask(&self, sql: &str) -> String {
         let rows = self.cluster.query(&self.database, sql).unwrap();
         rows[0][0].clone().unwrap_or_default()
+    }
+
+    /// A statement without an answer, as the superuser.
+    fn run(&self, sql: &str) {
+        self.cluster.query(&self.database, sql).unwrap();
+    }
+
+    /// How many deadlocks there were, once the statistics have arrived.
+    async fn deadlocks(&self) -> String {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.ask("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    }
+}
+
+/// Enough batches of new keys that the next is taken for one.
+async fn expect_new_keys(fresh: &Fresh) {
+    for batch in 0..20 {
+        testing::claim_all(&fresh.store, &testing::ids(&format!("new-{batch}"), 3)).await;
     }
 }
