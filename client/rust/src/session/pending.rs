@@ -69,6 +69,14 @@ impl Pending {
             .map_err(|_| Malformed("an answer of another kind than its command"))
     }
 
+    /// Takes back commands that could not be sent, so that nothing answers them.
+    pub(super) fn withdraw(&mut self, frames: &[Frame]) -> Vec<Reply> {
+        let replies = frames
+            .iter()
+            .filter_map(|frame| self.replies.remove(&frame.id));
+        replies.collect()
+    }
+
     /// Tells every caller why no answer will come.
     pub(super) fn refuse_all(&mut self, why: &Unanswered) {
         for (_, reply) in self.replies.drain() {

@@ -12,10 +12,13 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_stream::Stream as _;
 use tonic::{Status, Streaming};
 
-use super::command::{Command, Frame, Unanswered};
+use super::command::{Command, Frame, Reply, Unanswered};
 use super::ended::{Fate, ended};
 use super::open::Opened;
 use super::pending::Pending;
+
+#[cfg(test)]
+mod tests;
 
 /// Answers that are taken before commands get a turn again.
 const ANSWERS_A_TURN: usize = 256;
@@ -32,6 +35,9 @@ pub(super) struct Running {
     frames: mpsc::UnboundedSender<Vec<Frame>>,
     window: usize,
     pending: Pending,
+    /// Whose commands could not be sent, because the stream was over by then. Nothing more is sent
+    /// from then on, but what the server answered before it ended the stream is read to its end.
+    unsent: Vec<Reply>,
     /// Commands of this turn; kept for its allocation.
     batch: Vec<Command>,
     ticks: Interval,
@@ -62,6 +68,7 @@ impl Running {
             frames: opened.frames,
             window: opened.window,
             pending: Pending::new(),
+            unsent: Vec::new(),
             batch: Vec::new(),
             ticks,
             silent_ticks: 0,
@@ -75,24 +82,33 @@ impl Running {
         queued: &mut mpsc::Receiver<Command>,
     ) -> End {
         self.batch.extend(first);
-        let mut next = self.send();
-        while next.is_ok() {
+        self.send();
+        let stop = loop {
             // Lets others run when this task has been busy for long.
             consume_budget().await;
-            next = poll_fn(|cx| self.poll_turn(queued, cx)).await;
-        }
-        match next {
-            Err(Stop::Failed(how, cause)) => {
-                tracing::debug!(how, ?cause, lost = self.pending.len(), "a session ended");
-                let fate = |fate| Unanswered::Failed(ended(fate, how, cause.clone()));
-                self.pending.refuse_all(&fate(Fate::Lost));
-                End::Stream(fate(Fate::NotSent))
+            if let Err(stop) = poll_fn(|cx| self.poll_turn(queued, cx)).await {
+                break stop;
             }
-            _ => {
+        };
+        match stop {
+            Stop::ClientsGone => {
                 self.part().await;
                 End::ClientsGone
             }
+            Stop::Failed(how, cause) => self.end(how, cause.as_ref()),
         }
+    }
+
+    /// Tells those whose commands are unanswered.
+    fn end(mut self, how: &'static str, cause: Option<&Status>) -> End {
+        let (lost, unsent) = (self.pending.len(), self.unsent.len());
+        tracing::debug!(how, ?cause, lost, unsent, "a session ended");
+        let unanswered = |fate| Unanswered::Failed(ended(fate, how, cause.cloned()));
+        self.pending.refuse_all(&unanswered(Fate::Lost));
+        for reply in self.unsent {
+            reply.refuse(unanswered(Fate::NotSent));
+        }
+        End::Stream(unanswered(Fate::NotSent))
     }
 
     /// Takes all the answers that are there, and then all the commands that there is room for.
@@ -124,14 +140,12 @@ impl Running {
             self.silent_ticks = 0;
         }
         let room = self.window - self.pending.len();
-        if room > 0 {
+        if room > 0 && self.unsent.is_empty() {
             match queued.poll_recv_many(cx, &mut self.batch, room) {
                 Poll::Ready(0) => return Poll::Ready(Err(Stop::ClientsGone)),
                 Poll::Ready(_) => {
                     was_idle = false;
-                    if let Err(stop) = self.send() {
-                        return Poll::Ready(Err(stop));
-                    }
+                    self.send();
                 }
                 Poll::Pending => {}
             }
@@ -143,7 +157,7 @@ impl Running {
     }
 
     /// Numbers the commands of this turn and hands them to HTTP/2 in one piece.
-    fn send(&mut self) -> Result<(), Stop> {
+    fn send(&mut self) {
         if self.pending.is_empty() {
             // Nothing was owed until now.
             self.silent_ticks = 0;
@@ -152,15 +166,16 @@ impl Running {
         let commands = self.batch.drain(..);
         frames.extend(commands.filter_map(|command| self.pending.number(command)));
         if frames.is_empty() {
-            return Ok(());
+            return;
         }
-        let sent = self.frames.send(frames);
-        sent.map_err(|_| Stop::Failed("the connection ended", None))
+        if let Err(mpsc::error::SendError(frames)) = self.frames.send(frames) {
+            self.unsent = self.pending.withdraw(&frames);
+        }
     }
 
-    /// Ready when the stream owes answers and has been silent for too long.
+    /// Ready when the stream owes answers, or its end, and has been silent for too long.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
-        while !self.pending.is_empty() {
+        while !(self.pending.is_empty() && self.unsent.is_empty()) {
             match self.ticks.poll_tick(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(_) if self.silent_ticks >= SILENT_TICKS => {
