@@ -21,7 +21,7 @@ pub(super) struct Frame {
     pub(super) id: u64,
     #[prost(string, tag = "2")]
     pub(super) traceparent: String,
-    #[prost(oneof = "Encoded", tags = "3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Encoded", tags = "3, 4, 5, 6, 7, 8, 9")]
     pub(super) command: Option<Encoded>,
 }
 
@@ -40,6 +40,8 @@ pub(crate) enum Encoded {
     Extend(Vec<u8>),
     #[prost(bytes = "vec", tag = "8")]
     Checkpoint(Vec<u8>),
+    #[prost(bytes = "vec", tag = "9")]
+    Cancel(Vec<u8>),
 }
 
 impl Encoded {
@@ -50,7 +52,8 @@ impl Encoded {
             | Self::Fail(bytes)
             | Self::Lookup(bytes)
             | Self::Extend(bytes)
-            | Self::Checkpoint(bytes) => bytes.len(),
+            | Self::Checkpoint(bytes)
+            | Self::Cancel(bytes) => bytes.len(),
         }
     }
 }
@@ -208,6 +211,22 @@ mod tests {
             ..wire::CheckpointRequest::default()
         };
         assert_same_bytes(checkpoint, Typed::Checkpoint);
+    }
+
+    #[test]
+    fn a_cancel_is_one_byte_for_byte() {
+        let cancel = wire::SessionCancel { id: 7 };
+        let frame = Frame {
+            id: 7,
+            traceparent: String::new(),
+            command: Some(Encoded::Cancel(cancel.encode_to_vec())),
+        };
+        let expected = wire::SessionRequest {
+            id: 7,
+            traceparent: String::new(),
+            command: Some(Typed::Cancel(cancel)),
+        };
+        assert_eq!(frame.encode_to_vec(), expected.encode_to_vec());
     }
 
     #[test]

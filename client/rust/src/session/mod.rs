@@ -8,7 +8,7 @@
 //! - [`Session`] is the handle of the callers: [`Session::ask`] queues a command and waits.
 //! - [`task`] owns the queue and the stream of one connection: it opens the stream when the first
 //!   command comes, and again with the next command after it ended.
-//! - [`open`] shakes hands and judges why a stream did not open.
+//! - [`open`] shakes hands, in both directions, and judges why a stream did not open.
 //! - [`stream`] runs an open stream: numbers commands, hands answers over.
 //!
 //! # What is bounded, and by what

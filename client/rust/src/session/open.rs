@@ -1,12 +1,17 @@
 //! Opens a stream, and judges why one did not open.
+//!
+//! A stream counts as open when it has carried something both ways: the server's `opened`, and the
+//! answer to a command that changes nothing. A proxy may pass on what the server says and keep what
+//! the client says to itself until the request is complete, which this one never is.
 
 use std::error::Error as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use prost::Message as _;
 use semel_proto::v1::session_response::Answer;
-use semel_proto::v1::{SessionOpened, SessionResponse};
+use semel_proto::v1::{SessionCancel, SessionOpened, SessionResponse};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::Stream;
@@ -18,10 +23,13 @@ use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
 
-use super::command::Frame;
+use super::command::{Encoded, Frame};
 use super::ended::{Fate, ended};
 
 const PATH: &str = "/semel.v1.SessionService/Session";
+
+/// The id of the command that shows that commands get through. The others are counted from 1.
+const PROBE: u64 = u64::MAX;
 
 /// The most unanswered commands on one stream, whatever the server says.
 const LARGEST_WINDOW: u32 = 16_384;
@@ -30,7 +38,7 @@ const LARGEST_WINDOW: u32 = 16_384;
 /// network's doing any more.
 const BROKEN_ATTEMPTS: u32 = 2;
 
-/// A stream that the server opened.
+/// A stream that carries something both ways.
 pub(super) struct Opened {
     pub(super) answers: Streaming<SessionResponse>,
     /// Takes the frames of one turn at a time; dropping it ends this side of the stream. It has no
@@ -42,9 +50,9 @@ pub(super) struct Opened {
 /// Why a stream did not open.
 #[derive(Debug)]
 pub(super) enum NotOpened {
-    /// There was no `opened` in time.
+    /// There was no `opened`, or no answer to the probe, in time.
     Silent,
-    /// It ended well before that.
+    /// It ended well without a message.
     Ended,
     /// It began with something else.
     Malformed,
@@ -87,6 +95,8 @@ async fn shake_hands(
     authorization: Option<&AsciiMetadataValue>,
 ) -> Result<Opened, NotOpened> {
     let (frames, queued) = mpsc::unbounded_channel();
+    // Beside the request, so that it costs no time of its own.
+    let _ = frames.send(vec![probe()]);
     let mut request = Request::new(Frames {
         queued,
         turn: Vec::new().into_iter(),
@@ -102,20 +112,43 @@ async fn shake_hands(
     let codec: ProstCodec<Frame, SessionResponse> = ProstCodec::default();
     let response = grpc.streaming(request, path, codec).await;
     let mut answers = response.map_err(NotOpened::Failed)?.into_inner();
-    match answers.message().await.map_err(NotOpened::Failed)? {
+    let window = match answers.message().await.map_err(NotOpened::Failed)? {
         Some(SessionResponse {
             id: 0,
             answer:
                 Some(Answer::Opened(SessionOpened {
                     window: window @ 1..,
                 })),
+        }) => window.min(LARGEST_WINDOW) as usize,
+        Some(_) => return Err(NotOpened::Malformed),
+        None => return Err(NotOpened::Ended),
+    };
+    match answers.message().await.map_err(NotOpened::Failed)? {
+        // Whatever the server makes of it, it came through.
+        Some(SessionResponse {
+            id: PROBE,
+            answer: Some(Answer::Cancelled(_) | Answer::Error(_)),
         }) => Ok(Opened {
             answers,
             frames,
-            window: window.min(LARGEST_WINDOW) as usize,
+            window,
         }),
         Some(_) => Err(NotOpened::Malformed),
-        None => Err(NotOpened::Ended),
+        // With a source, because that says nothing about streams: a server that stops does this.
+        None => {
+            let how = "it ended before it was known to carry commands";
+            Err(NotOpened::Failed(ended(Fate::NotSent, how, None)))
+        }
+    }
+}
+
+/// Ends a wait that there is not: answered at once, without the store, and nothing changes.
+fn probe() -> Frame {
+    let cancel = SessionCancel { id: PROBE };
+    Frame {
+        id: PROBE,
+        traceparent: String::new(),
+        command: Some(Encoded::Cancel(cancel.encode_to_vec())),
     }
 }
 
@@ -189,7 +222,7 @@ impl NotOpened {
                 None,
             ),
             Self::Ended => ended(Fate::NotSent, "it ended before it was open", None),
-            Self::Malformed => ended(Fate::NotSent, "it began with no `opened`", None),
+            Self::Malformed => ended(Fate::NotSent, "it did not begin as a session does", None),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use semel_proto::v1::session_request::Command as Asked;
 use semel_proto::v1::session_response::Answer;
 use semel_proto::v1::session_service_server::{SessionService, SessionServiceServer};
 use semel_proto::v1::{self as wire, SessionRequest, SessionResponse};
@@ -20,8 +21,8 @@ use super::*;
 /// Longer than anything here takes on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Refuses as many attempts with UNIMPLEMENTED, and then answers every command that nothing is
-/// known of the key.
+/// Refuses as many attempts with UNIMPLEMENTED, and then answers every command of a caller that
+/// nothing is known of the key.
 #[derive(Clone)]
 struct Server {
     refusals: usize,
@@ -45,11 +46,13 @@ impl SessionService for Server {
             answer: Some(Answer::Opened(wire::SessionOpened { window: 8 })),
         };
         let answers = request.into_inner().map(|command| {
-            let answer = Answer::Lookup(wire::LookupResponse::default());
-            Ok(SessionResponse {
-                id: command?.id,
-                answer: Some(answer),
-            })
+            let SessionRequest { id, command, .. } = command?;
+            let answer = match command {
+                Some(Asked::Cancel(_)) => Answer::Cancelled(wire::SessionCancelled {}),
+                _ => Answer::Lookup(wire::LookupResponse::default()),
+            };
+            let answer = Some(answer);
+            Ok(SessionResponse { id, answer })
         });
         let all = tokio_stream::once(Ok(opened)).chain(answers);
         Ok(Response::new(Box::pin(all)))

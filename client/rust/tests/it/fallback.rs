@@ -8,7 +8,7 @@ use semel_proto::v1::{self as wire, SessionResponse, session_response::Answer};
 use tokio::net::TcpSocket;
 use tonic::{Code, Status};
 
-use crate::support::{Fake, Rpc, Sessions, claimed, ms, quick, reason, soon};
+use crate::support::{Fake, Garbled, Rpc, Sessions, claimed, ms, opened, quick, reason, soon};
 
 /// Longer than a call waits for a stream, and shorter than its try.
 const AT_ONCE: std::time::Duration = std::time::Duration::from_millis(700);
@@ -64,7 +64,11 @@ async fn where_streams_are_refused_calls_go_alone_and_at_once() {
 
 #[tokio::test]
 async fn where_streams_are_held_back_the_first_call_goes_alone_after_a_while() {
-    tokio::join!(held_back(Sessions::Silent), held_back(Sessions::Mute));
+    tokio::join!(
+        held_back(Sessions::Silent),
+        held_back(Sessions::Mute),
+        held_back(Sessions::Deaf),
+    );
 }
 
 async fn held_back(sessions: Sessions) {
@@ -94,10 +98,47 @@ async fn held_back(sessions: Sessions) {
 
 #[tokio::test]
 async fn a_short_call_does_not_spend_its_time_on_a_stream_that_is_held_back() {
-    let fake = Fake::with(Sessions::Silent).await;
-    let client = quick().deadline(ms(400)).connect(fake.address()).unwrap();
-    soon(client.lookup("ns", "k")).await.unwrap();
-    assert_eq!(fake.received(Rpc::Lookup).len(), 1);
+    for sessions in [Sessions::Silent, Sessions::Deaf] {
+        let fake = Fake::with(sessions).await;
+        let client = quick().deadline(ms(400)).connect(fake.address()).unwrap();
+        soon(client.lookup("ns", "k")).await.unwrap();
+        assert_eq!(fake.received(Rpc::Lookup).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_answers_another_question_than_the_first_is_no_session() {
+    for how in [
+        Garbled::Kind,
+        Garbled::UnknownId,
+        Garbled::IdZero,
+        Garbled::Nothing,
+        Garbled::OpenedAgain,
+    ] {
+        let fake = Fake::start().await;
+        fake.sessions.garble(how);
+        let client = quick().channels(1).connect(fake.address()).unwrap();
+        for _ in 0..5 {
+            soon(client.lookup("ns", "k")).await.unwrap();
+        }
+        let came = fake.received(Rpc::Lookup);
+        assert_eq!(came.len(), 5, "{how:?}");
+        assert!(came.iter().all(|each| each.session.is_none()), "{how:?}");
+        assert_eq!(fake.sessions.attempts(), 1, "{how:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_when_it_has_opened_is_tried_once_more() {
+    let fake = Fake::with(Sessions::BeginWith(Box::new(opened(8)))).await;
+    let client = quick().channels(1).connect(fake.address()).unwrap();
+    for _ in 0..5 {
+        soon(client.lookup("ns", "k")).await.unwrap();
+    }
+    let came = fake.received(Rpc::Lookup);
+    assert_eq!(came.len(), 5);
+    assert!(came.iter().all(|each| each.session.is_none()));
+    assert_eq!(fake.sessions.attempts(), 2);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use semel_client::{Builder, ClaimOutcome, Claimed, Client, Transport};
 
 pub use books::reason;
 pub use fake::{Fake, Fault, Gate, Rpc, attempt_id};
-pub use sessions::{Ending, Garbled, Sessions};
+pub use sessions::{Ending, Garbled, Sessions, opened};
 
 /// Longer than anything here takes on a busy machine; a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);

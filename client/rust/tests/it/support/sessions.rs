@@ -13,8 +13,8 @@ use semel_proto::v1::session_service_server::{SessionService, SessionServiceServ
 use semel_proto::v1::{self as wire, SessionRequest, SessionResponse};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_stream::Stream;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
@@ -37,6 +37,9 @@ pub enum Sessions {
     Silent,
     /// The headers of the answer come back and nothing else.
     Mute,
+    /// They open, and nothing that the client says arrives, as behind a proxy that waits for the
+    /// end of a request before it passes it on.
+    Deaf,
     /// They end well without a message.
     Empty,
     /// They begin with this.
@@ -156,6 +159,12 @@ impl SessionService for Server {
             Sessions::Refused(status) => return Err(status),
             Sessions::Silent => std::future::pending().await,
             Sessions::Mute => return Ok(Response::new(Box::pin(tokio_stream::pending()))),
+            Sessions::Deaf => {
+                let opened = tokio_stream::once(Ok(opened(256)));
+                return Ok(Response::new(Box::pin(
+                    opened.chain(tokio_stream::pending()),
+                )));
+            }
             Sessions::Empty => return Ok(Response::new(Box::pin(tokio_stream::empty()))),
             Sessions::BeginWith(message) => {
                 return Ok(Response::new(Box::pin(tokio_stream::once(Ok(*message)))));
@@ -191,7 +200,7 @@ struct Serving {
 
 impl Serving {
     async fn run(self, mut commands: Streaming<SessionRequest>, window: u32) {
-        self.say(0, Answer::Opened(wire::SessionOpened { window }));
+        let _ = self.answers.send(Ok(opened(window)));
         let mut under_way = JoinSet::new();
         loop {
             tokio::select! {
@@ -248,7 +257,7 @@ impl Serving {
                 // something stands in for all others.
                 _ => self.say(id, Answer::Claim(claimed())),
             },
-            Some(Garbled::UnknownId) => self.say(id + 1_000, answer),
+            Some(Garbled::UnknownId) => self.say(id.wrapping_add(1_000), answer),
             Some(Garbled::IdZero) => self.say(0, answer),
             Some(Garbled::Nothing) => {
                 let _ = self.answers.send(Ok(SessionResponse { id, answer: None }));
@@ -298,6 +307,14 @@ fn error(status: &Status) -> wire::SessionError {
         code: status.code() as i32,
         message: status.message().to_owned(),
         details: details.details,
+    }
+}
+
+/// The first message of a session.
+pub fn opened(window: u32) -> SessionResponse {
+    SessionResponse {
+        id: 0,
+        answer: Some(Answer::Opened(wire::SessionOpened { window })),
     }
 }
 
