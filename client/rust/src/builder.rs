@@ -21,14 +21,14 @@ const OWNER_LIMIT_BYTES: usize = 255;
 ///
 /// On a *session* many calls share one HTTP/2 stream, for a fraction of what a request for each
 /// costs, on both sides. Claims that [wait](crate::Claim::wait) and calls of more than 64 KiB are
-/// requests of their own in any case, and so are the further tries of a call that two streams were
-/// lost under.
+/// requests of their own in any case, and so are the further tries of a call that was not answered
+/// within a [try](Builder::try_timeout), or that two streams were lost under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Transport {
     /// On a session where one can be had. Where a server is older, or a proxy in between refuses
-    /// streams or holds them back, calls are requests of their own, and a session is tried again
-    /// from time to time.
+    /// streams or holds either side of them back, calls are requests of their own, and a session is
+    /// tried again from time to time.
     #[default]
     Auto,
     /// On a session only: where none can be had, calls fail.
@@ -118,7 +118,7 @@ impl Builder {
     /// The longest that one try of a call may take, so that a hung connection does not eat the
     /// whole deadline; a claim's `wait` comes on top. Sent as `grpc-timeout` with a call that is a
     /// request of its own. A session that owes answers and is silent for two to three times this
-    /// long is given up. Default: 3 seconds.
+    /// long is given up, and not tried again for a while if it never gave one. Default: 3 seconds.
     pub fn try_timeout(mut self, timeout: Duration) -> Self {
         self.try_timeout = timeout;
         self

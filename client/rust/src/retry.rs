@@ -101,7 +101,8 @@ pub(crate) async fn send_until_answered<'a, R: Rpc>(
             }
             Err(_) => (Error::DeadlineExceeded, None),
         };
-        if lost_streams >= LOST_STREAMS {
+        // What was not answered in time is not left to a session that may be held up as a whole.
+        if lost_streams >= LOST_STREAMS || matches!(error, Error::DeadlineExceeded) {
             plan.way = Way::Alone;
         }
         let wait = plan.backoff.wait(tries, at_least);

@@ -18,8 +18,9 @@
 //!
 //! # How it fails
 //! A stream that ends, whoever ends it, fails the commands on it with UNAVAILABLE and a source: for
-//! the callers that is a lost answer, and they send the same bytes again. A stream that cannot be
-//! had (an older server, a proxy) makes calls go alone for a while.
+//! the callers that is a lost answer, and they send the same bytes again. What was answered before
+//! the end is told first. A stream that cannot be had (an older server, a proxy), or that is given
+//! up and has never answered a command, makes calls go alone for a while.
 
 mod command;
 mod ended;

@@ -50,7 +50,7 @@ pub(super) struct Opened {
 /// Why a stream did not open.
 #[derive(Debug)]
 pub(super) enum NotOpened {
-    /// There was no `opened`, or no answer to the probe, in time.
+    /// There was no `opened`, no answer to the probe, or never an answer to a command, in time.
     Silent,
     /// It ended well without a message.
     Ended,

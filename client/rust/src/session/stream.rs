@@ -42,6 +42,8 @@ pub(super) struct Running {
     batch: Vec<Command>,
     ticks: Interval,
     silent_ticks: u32,
+    /// Some command was answered.
+    has_answered: bool,
 }
 
 /// How a stream ended.
@@ -50,11 +52,14 @@ pub(super) enum End {
     ClientsGone,
     /// In another way. Its own commands were told; this is for those that were not sent yet.
     Stream(Unanswered),
+    /// It was given up because no command was ever answered on it. Its own commands were told.
+    Mute,
 }
 
 /// Why a stream is not to go on.
 enum Stop {
     ClientsGone,
+    Silent,
     Failed(&'static str, Option<Status>),
 }
 
@@ -72,6 +77,7 @@ impl Running {
             batch: Vec::new(),
             ticks,
             silent_ticks: 0,
+            has_answered: false,
         }
     }
 
@@ -95,12 +101,22 @@ impl Running {
                 self.part().await;
                 End::ClientsGone
             }
-            Stop::Failed(how, cause) => self.end(how, cause.as_ref()),
+            Stop::Silent => {
+                let has_answered = self.has_answered;
+                let unsent = self.refuse_all("it was silent for too long", None);
+                if has_answered {
+                    End::Stream(unsent)
+                } else {
+                    End::Mute
+                }
+            }
+            Stop::Failed(how, cause) => End::Stream(self.refuse_all(how, cause.as_ref())),
         }
     }
 
-    /// Tells those whose commands are unanswered.
-    fn end(mut self, how: &'static str, cause: Option<&Status>) -> End {
+    /// Tells those whose commands are unanswered, and returns what is to be told of commands that
+    /// were never on the stream.
+    fn refuse_all(mut self, how: &'static str, cause: Option<&Status>) -> Unanswered {
         let (lost, unsent) = (self.pending.len(), self.unsent.len());
         tracing::debug!(how, ?cause, lost, unsent, "a session ended");
         let unanswered = |fate| Unanswered::Failed(ended(fate, how, cause.cloned()));
@@ -108,7 +124,7 @@ impl Running {
         for reply in self.unsent {
             reply.refuse(unanswered(Fate::NotSent));
         }
-        End::Stream(unanswered(Fate::NotSent))
+        unanswered(Fate::NotSent)
     }
 
     /// Takes all the answers that are there, and then all the commands that there is room for.
@@ -138,6 +154,7 @@ impl Running {
         }
         if !was_idle {
             self.silent_ticks = 0;
+            self.has_answered = true;
         }
         let room = self.window - self.pending.len();
         if room > 0 && self.unsent.is_empty() {
@@ -179,7 +196,7 @@ impl Running {
             match self.ticks.poll_tick(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(_) if self.silent_ticks >= SILENT_TICKS => {
-                    return Poll::Ready(Stop::Failed("it was silent for too long", None));
+                    return Poll::Ready(Stop::Silent);
                 }
                 Poll::Ready(_) => self.silent_ticks += 1,
             }

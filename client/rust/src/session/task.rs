@@ -48,6 +48,10 @@ impl Task {
                             self.refuse_queued(&unsent);
                             self.next_command().await
                         }
+                        End::Mute => {
+                            self.recover(None, NotOpened::Silent, &mut broken_attempts)
+                                .await
+                        }
                     }
                 }
                 Err(why) => {

@@ -8,7 +8,9 @@ use semel_proto::v1::{self as wire, SessionResponse, session_response::Answer};
 use tokio::net::TcpSocket;
 use tonic::{Code, Status};
 
-use crate::support::{Fake, Garbled, Rpc, Sessions, claimed, ms, opened, quick, reason, soon};
+use crate::support::{
+    Fake, Fault, Garbled, Rpc, Sessions, claimed, ms, opened, quick, reason, soon,
+};
 
 /// Longer than a call waits for a stream, and shorter than its try.
 const AT_ONCE: std::time::Duration = std::time::Duration::from_millis(700);
@@ -139,6 +141,35 @@ async fn a_stream_that_ends_when_it_has_opened_is_tried_once_more() {
     assert_eq!(came.len(), 5);
     assert!(came.iter().all(|each| each.session.is_none()));
     assert_eq!(fake.sessions.attempts(), 2);
+}
+
+#[tokio::test]
+async fn where_no_stream_answers_a_call_goes_alone_after_one_try_and_then_at_once() {
+    let fake = Fake::start().await;
+    let client = quick()
+        .channels(1)
+        .try_timeout(ms(100))
+        .connect(fake.address())
+        .unwrap();
+    fake.always(Rpc::Lookup, Fault::HangOnSession);
+
+    let mut seen = 0;
+    let mut was_on_session = false;
+    loop {
+        soon(client.lookup("ns", "k")).await.unwrap();
+        let came = fake.received(Rpc::Lookup).split_off(seen);
+        seen += came.len();
+        let (first, others) = came.split_first().unwrap();
+        // Several on a machine that is too busy to answer one within its try.
+        assert!(others.iter().all(|each| each.session.is_none()));
+        match first.session {
+            None if was_on_session => break,
+            None => {}
+            stream => assert_eq!(stream, Some(1)),
+        }
+        was_on_session |= first.session.is_some();
+    }
+    assert_eq!(fake.sessions.attempts(), 1);
 }
 
 #[tokio::test]

@@ -39,6 +39,8 @@ pub enum Fault {
     CutAfter,
     /// Never answered; nothing is applied.
     Hang,
+    /// The same for what comes on a session; the others are answered.
+    HangOnSession,
     /// Applied at once, answered late.
     AnswerLate(Duration),
     /// Applied at once, answered when the gate is opened.
@@ -194,6 +196,7 @@ impl Service {
             let script = script.entry(rpc).or_default();
             script.next.pop_front().or_else(|| script.always.clone())
         };
+        let is_alone = received.session.is_none();
         self.0.received.send_modify(|all| all.push(received));
         let apply = || {
             let mut answer = None;
@@ -204,8 +207,9 @@ impl Service {
         };
         match fault {
             None => apply(),
+            Some(Fault::HangOnSession) if is_alone => apply(),
             Some(Fault::Refuse(status)) => Err(status),
-            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Hang | Fault::HangOnSession) => std::future::pending().await,
             Some(Fault::AnswerLate(delay)) => {
                 let answer = apply();
                 tokio::time::sleep(delay).await;
