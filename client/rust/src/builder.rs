@@ -22,7 +22,8 @@ const OWNER_LIMIT_BYTES: usize = 255;
 /// On a *session* many calls share one HTTP/2 stream, for a fraction of what a request for each
 /// costs, on both sides. Claims that [wait](crate::Claim::wait) and calls of more than 64 KiB are
 /// requests of their own in any case, and so are the further tries of a call that was not answered
-/// within a [try](Builder::try_timeout), or that two streams were lost under.
+/// within a [try](Builder::try_timeout), or that two streams were lost under, and the next try of
+/// one that was refused for want of room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Transport {

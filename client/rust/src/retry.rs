@@ -79,6 +79,7 @@ pub(crate) async fn send_until_answered<'a, R: Rpc>(
 ) -> Result<Answered<R::Answer>, Error> {
     let mut tries = 0;
     let mut lost_streams = 0;
+    let mut way = plan.way;
     let mut last_error = Error::DeadlineExceeded;
     loop {
         // Before the command waits for its turn on a session, so that no lease is overestimated.
@@ -89,7 +90,7 @@ pub(crate) async fn send_until_answered<'a, R: Rpc>(
         }
         tries += 1;
         let until = sent + left.min(plan.try_timeout);
-        let attempt = next_connection().send(request, trace, plan.way, until);
+        let attempt = next_connection().send(request, trace, way, until);
         let (error, at_least) = match timeout_at(until, attempt).await {
             Ok(Ok(answer)) => return Ok(Answered { answer, sent }),
             Ok(Err(status)) => {
@@ -105,6 +106,12 @@ pub(crate) async fn send_until_answered<'a, R: Rpc>(
         if lost_streams >= LOST_STREAMS || matches!(error, Error::DeadlineExceeded) {
             plan.way = Way::Alone;
         }
+        way = match (&error, way) {
+            // A session has no room for a large answer while others are not read; a call alone needs
+            // none. But where it is a queue that is full, it is a session that waits its turn.
+            (Error::ResourceExhausted { .. }, Way::Any) => Way::Alone,
+            _ => plan.way,
+        };
         let wait = plan.backoff.wait(tries, at_least);
         let left = plan.deadline.saturating_duration_since(Instant::now());
         tracing::debug!(rpc = R::NAME, tries, ?wait, ?left, %error, "no answer yet");

@@ -7,6 +7,7 @@ use semel_client::{Claim, Error, Transport};
 use semel_proto::v1::{self as wire, SessionResponse, session_response::Answer};
 use tokio::net::TcpSocket;
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::support::{
     Fake, Fault, Garbled, Rpc, Sessions, claimed, ms, opened, quick, reason, soon,
@@ -170,6 +171,24 @@ async fn where_no_stream_answers_a_call_goes_alone_after_one_try_and_then_at_onc
         was_on_session |= first.session.is_some();
     }
     assert_eq!(fake.sessions.attempts(), 1);
+}
+
+#[tokio::test]
+async fn what_a_session_has_no_room_for_goes_alone_once() {
+    let fake = Fake::start().await;
+    let client = quick().channels(1).connect(fake.address()).unwrap();
+    for _ in 0..2 {
+        let mut details = ErrorDetails::with_retry_info(Some(ms(1)));
+        details.set_error_info("QUEUE_FULL", semel_proto::ERROR_DOMAIN, []);
+        let full = Status::with_error_details(Code::ResourceExhausted, "full", details);
+        fake.next(Rpc::Lookup, Fault::Refuse(full));
+    }
+
+    soon(client.lookup("ns", "k")).await.unwrap();
+
+    let came: Vec<_> = fake.received(Rpc::Lookup);
+    let came: Vec<_> = came.iter().map(|each| each.session).collect();
+    assert_eq!(came, [Some(1), None, Some(1)]);
 }
 
 #[tokio::test]
