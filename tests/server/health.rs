@@ -13,8 +13,8 @@ use tonic_health::pb::{
 
 use crate::support::*;
 
-/// The server as a whole, and its service.
-const NAMES: [&str; 2] = ["", "semel.v1.IdempotencyService"];
+/// The server as a whole, and each of its services.
+const NAMES: [&str; 3] = ["", "semel.v1.IdempotencyService", "semel.v1.SessionService"];
 
 fn asked(service: &str) -> HealthCheckRequest {
     HealthCheckRequest {
@@ -45,7 +45,7 @@ async fn becomes(watch: &mut Streaming<HealthCheckResponse>, expected: ServingSt
 }
 
 #[tokio::test]
-async fn a_server_that_serves_says_so_under_both_names() {
+async fn a_server_that_serves_says_so_under_every_name() {
     let host = Host::start("").await;
     let wire = host.wire().await;
     for service in NAMES {
@@ -69,7 +69,7 @@ async fn a_server_that_serves_says_so_under_both_names() {
 }
 
 #[tokio::test]
-async fn both_names_are_known_from_the_first_moment() {
+async fn every_name_is_known_from_the_first_moment() {
     for _ in 0..5 {
         let host = Host::start("").await;
         let wire = host.wire().await;

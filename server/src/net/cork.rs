@@ -122,3 +122,173 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Cork<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::poll_fn,
+        sync::{Arc, Mutex},
+        task::ready,
+    };
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+        sync::mpsc,
+        time::Instant,
+    };
+
+    use super::*;
+
+    /// A stream of which every write is a system call that is remembered.
+    #[derive(Default)]
+    struct Calls(Arc<Mutex<Vec<Vec<u8>>>>);
+
+    impl AsyncRead for Calls {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Calls {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.lock().unwrap().push(buffer.to_vec());
+            Poll::Ready(Ok(buffer.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// As hyper does: takes all answers that there are, writes them, flushes, and waits for more.
+    async fn connection(stream: Calls, mut answers: mpsc::UnboundedReceiver<&'static str>) {
+        let mut cork = Cork::new(stream);
+        let mut unwritten = Vec::new();
+        poll_fn(|context| {
+            loop {
+                let is_over = loop {
+                    match answers.poll_recv(context) {
+                        Poll::Ready(Some(answer)) => unwritten.extend(answer.bytes()),
+                        Poll::Ready(None) => break true,
+                        Poll::Pending => break false,
+                    }
+                };
+                if unwritten.is_empty() {
+                    return if is_over {
+                        Poll::Ready(())
+                    } else {
+                        Poll::Pending
+                    };
+                }
+                let written = ready!(Pin::new(&mut cork).poll_write(context, &unwritten)).unwrap();
+                unwritten.drain(..written);
+                ready!(Pin::new(&mut cork).poll_flush(context)).unwrap();
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_tasks_that_are_ready_have_to_send_is_one_write() {
+        let stream = Calls::default();
+        let calls = stream.0.clone();
+        let (queue, answers) = mpsc::unbounded_channel();
+        let connection = tokio::spawn(connection(stream, answers));
+        for batch in [["a", "b"], ["c", "d"]] {
+            let queue = queue.clone();
+            // The second comes up behind the connection, which the first has woken by then.
+            let sent = tokio::spawn(async move {
+                let [first, second] = batch;
+                queue.send(first).unwrap();
+                tokio::spawn(async move { queue.send(second).unwrap() })
+            });
+            sent.await.unwrap().await.unwrap();
+            // Whoever waits for the next batch finds this one written, however idle all else is.
+            while calls.lock().unwrap().concat().last() != batch[1].as_bytes().last() {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(queue);
+        connection.await.unwrap();
+        assert_eq!(*calls.lock().unwrap(), [b"ab", b"cd"]);
+    }
+
+    /// A corked stream and its other end, with little room between them.
+    fn pair() -> (Cork<DuplexStream>, DuplexStream) {
+        let (near, far) = duplex(16);
+        (Cork::new(near), far)
+    }
+
+    #[tokio::test]
+    async fn a_flush_leaves_nothing_unwritten() {
+        let (mut cork, mut far) = pair();
+        for round in 0..3 {
+            let written = [round; 100];
+            let mut read = [0; 100];
+            let write = async {
+                cork.write_all(&written).await.unwrap();
+                cork.flush().await.unwrap();
+            };
+            let (_, done) = tokio::join!(write, far.read_exact(&mut read));
+            done.unwrap();
+            assert_eq!(read, written);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_follows_all_that_was_written() {
+        let (mut cork, mut far) = pair();
+        let mut read = Vec::new();
+        let write = async {
+            cork.write_all(&[7; 100]).await.unwrap();
+            cork.shutdown().await.unwrap();
+        };
+        let (_, done) = tokio::join!(write, far.read_to_end(&mut read));
+        done.unwrap();
+        assert_eq!(read, [7; 100]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_reads_on_for_a_bounded_time() {
+        let (mut cork, mut far) = pair();
+        let started = Instant::now();
+        let sender = tokio::spawn(async move {
+            // Far more than there is room for: each goes through only because somebody reads.
+            let mut sent = 0;
+            while far.write_all(&[1; 16]).await.is_ok() {
+                sent += 1;
+                tokio::time::sleep(LINGER / 10).await;
+            }
+            sent
+        });
+        cork.shutdown().await.unwrap();
+        assert_eq!(started.elapsed(), LINGER);
+        drop(cork);
+        assert!(sender.await.unwrap() >= 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_ends_once_the_other_end_has_closed() {
+        let (mut cork, mut far) = pair();
+        let started = Instant::now();
+        let closing = async {
+            far.write_all(&[1; 100]).await.unwrap();
+            drop(far);
+        };
+        let (done, ()) = tokio::join!(cork.shutdown(), closing);
+        done.unwrap();
+        assert_eq!(started.elapsed(), Duration::ZERO);
+    }
+}
