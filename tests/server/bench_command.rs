@@ -61,7 +61,8 @@ async fn a_mix_is_carried_out_and_every_kind_counted() {
     let host = Host::start("").await;
     for transport in TRANSPORTS {
         let line = format!(
-            "--transport {transport} --new 40 --duplicate 40 --pair 20 --duplicates 7 --seed 5"
+            "--transport {transport} --new 30 --duplicate 39.5 --pair 20 --repeat 10.5 --duplicates 7 \
+             --seed 5"
         );
         let figures = figures(&host, &line, 0).await;
         assert_eq!(figures["transport"], transport);
@@ -79,13 +80,46 @@ async fn a_mix_is_carried_out_and_every_kind_counted() {
         let operations = figures["operations"].as_u64().unwrap();
         assert!(operations > 0);
         assert_eq!(count(&figures, "all"), operations);
-        let kinds = ["new", "duplicate", "pair"].map(|kind| count(&figures, kind));
+        let kinds = ["new", "duplicate", "pair", "repeat"].map(|kind| count(&figures, kind));
         assert_eq!(kinds.iter().sum::<u64>(), operations);
         assert!(kinds.iter().all(|count| *count > 0), "{kinds:?}");
         assert!(
             figures["calls"].as_u64() > Some(operations),
             "a pair is two calls"
         );
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_repeat_may_claim_again_only_what_has_lapsed() {
+    // So short that some repeats come while it holds and others are answered behind its end.
+    let host = Host::start("[namespaces.bench]\ndefault_lease = \"20ms\"\n").await;
+    for transport in TRANSPORTS {
+        for kind in ["new", "pair"] {
+            let line = format!("--transport {transport} --{kind} 50 --repeat 50 --repeats 60");
+            let figures = figures(&host, &line, 0).await;
+            assert!(count(&figures, "repeat") > 0, "{line}");
+            assert!(count(&figures, kind) >= count(&figures, "repeat") / 2);
+        }
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn keys_that_an_earlier_run_completed_are_not_completed_again() {
+    let host = Host::start("").await;
+    for transport in TRANSPORTS {
+        let line = format!(
+            "--transport {transport} --duplicate 100 --duplicates 50 --key-prefix {transport}-"
+        );
+        figures(&host, &format!("{line} --seed 3"), 0).await;
+        let stand = format!("{line} --duplicates-stand");
+        let again = figures(&host, &format!("{stand} --seed 3"), 0).await;
+        assert_eq!(count(&again, "duplicate"), count(&again, "all"));
+        // Nobody has completed these.
+        let others = figures(&host, &format!("{stand} --seed 4"), 1).await;
+        assert!(others["errors"]["UNEXPECTED_CLAIMED"].as_u64() > Some(0));
     }
     host.stop().await;
 }

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 
 use super::keys::{Keys, NUMBER_BYTES, Results};
 use super::mix::{Kind, Mix};
+use super::percent::Percent;
 use crate::cli::{Exit, exit, parse};
 
 /// More would be a mistake, and times would no longer be exact.
@@ -88,23 +89,41 @@ pub(in crate::cli) struct Args {
     warm_up: Duration,
 
     /// Operations that claim a fresh key [default: 100, or 0 with another kind]
-    #[arg(long, value_name = "PERCENT", value_parser = percent(), help_heading = "Operations")]
-    new: Option<u32>,
+    #[arg(long, value_name = "PERCENT", help_heading = "Operations")]
+    new: Option<Percent>,
 
     /// Operations that claim a key that is completed, and must get its result [default: 0]
-    #[arg(long, value_name = "PERCENT", value_parser = percent(), help_heading = "Operations")]
-    duplicate: Option<u32>,
+    #[arg(long, value_name = "PERCENT", help_heading = "Operations")]
+    duplicate: Option<Percent>,
 
     /// Operations that claim a fresh key and complete it; the two calls are one operation
     /// [default: 0]
-    #[arg(long, value_name = "PERCENT", value_parser = percent(), help_heading = "Operations")]
-    pair: Option<u32>,
+    #[arg(long, value_name = "PERCENT", help_heading = "Operations")]
+    pair: Option<Percent>,
 
-    /// Keys that are completed before the run, for --duplicate to draw from
+    /// Operations that claim, as another attempt, a key that this run has claimed lately: it must
+    /// be in progress, or completed with its result. While there is none whose lease holds, one of
+    /// the other kinds takes their place [default: 0]
+    #[arg(long, value_name = "PERCENT", help_heading = "Operations")]
+    repeat: Option<Percent>,
+
+    /// Keys claimed last that --repeat draws from, all callers' together
+    #[arg(long, value_name = "N", default_value_t = 100_000,
+        value_parser = clap::value_parser!(u32).range(1..=10_000_000),
+        help_heading = "Operations")]
+    repeats: u32,
+
+    /// Keys that are completed before the run, for --duplicate to draw from: on sessions, where
+    /// the server has them
     #[arg(long, value_name = "N", default_value_t = 1_000,
         value_parser = clap::value_parser!(u64).range(1..=100_000_000),
         help_heading = "Operations")]
     duplicates: u64,
+
+    /// Complete none of --duplicates now: an earlier run with the same namespace, --key-prefix,
+    /// --seed and lengths has, by --duplicates or --preload-complete
+    #[arg(long, requires_all = ["key_prefix", "seed"], help_heading = "Operations")]
+    duplicates_stand: bool,
 
     /// Length of the keys
     #[arg(long, value_name = "N", default_value_t = 36,
@@ -171,10 +190,6 @@ fn rate(text: &str) -> Result<Rate, String> {
     }
 }
 
-fn percent() -> impl clap::builder::IntoResettable<clap::builder::ValueParser> {
-    clap::value_parser!(u32).range(0..=100)
-}
-
 fn after_help() -> String {
     let examples = "\
 Examples:
@@ -182,6 +197,7 @@ Examples:
   semel bench --transport unary --callers 256     the same, with single calls
   semel bench --rate 20000 --callers 4096         latencies at 20,000 a second
   semel bench --new 80 --duplicate 15 --pair 5 --duration 1m
+  semel bench --new 99.9 --repeat 0.1             one in a thousand comes twice
   semel bench --json --quiet | jq .latency_us.all.p99";
     let codes = exit::table(
         "every operation was answered as it must be",
@@ -210,6 +226,10 @@ pub(super) struct Settings {
     pub mix: Mix,
     /// Completed keys: they have the numbers from 0.
     pub duplicates: u64,
+    /// Those keys are there already.
+    pub duplicates_stand: bool,
+    /// Keys claimed last that are claimed again; 0 where none are.
+    pub repeats: usize,
     /// Keys to claim before the run: they have the numbers after those.
     pub preload: u64,
     pub preload_kind: Kind,
@@ -223,7 +243,7 @@ pub(super) struct Settings {
 impl Args {
     /// Checks what clap could not.
     pub(super) fn check(self) -> Result<Settings, String> {
-        let mix = Mix::new(self.new, self.duplicate, self.pair)?;
+        let mix = Mix::new([self.new, self.duplicate, self.pair, self.repeat])?;
         if self.address.starts_with("https:") {
             return Err(format!(
                 "--address {} asks for TLS, which this command does not speak; give an address such \
@@ -263,8 +283,14 @@ impl Args {
             duration: self.duration,
             warm_up: self.warm_up,
             mix,
-            duplicates: if mix.duplicate > 0 {
+            duplicates: if mix.has(Kind::Duplicate) {
                 self.duplicates
+            } else {
+                0
+            },
+            duplicates_stand: self.duplicates_stand,
+            repeats: if mix.has(Kind::Repeat) {
+                self.repeats as usize
             } else {
                 0
             },
@@ -320,6 +346,7 @@ pub(super) mod tests {
         assert_eq!(settings.mix, Mix::only(Kind::New));
         assert_eq!((settings.callers, settings.connections), (64, 4));
         assert_eq!((settings.duplicates, settings.first_fresh()), (0, 0));
+        assert_eq!(settings.repeats, 0);
         assert_eq!(settings.namespace, "bench");
     }
 
@@ -346,7 +373,13 @@ pub(super) mod tests {
                 ["--key-prefix has 13", "18 of --key-bytes"],
             ),
             ("--result-bytes 4194305", ["--result-bytes", "0..=4194304"]),
-            ("--pair 101", ["--pair", "0..=100"]),
+            ("--pair 101", ["--pair", "0 to 100"]),
+            ("--repeat 0.0001", ["--repeat", "3 decimals"]),
+            ("--repeat 100", ["--repeat 100", "add --new or --pair"]),
+            (
+                "--duplicate 100 --duplicates-stand",
+                ["--key-prefix <TEXT>", "--seed <N>"],
+            ),
             ("--duplicates 0", ["--duplicates", "1..="]),
             ("--duration 0s", ["--duration", "more than 0s"]),
             ("--duration 10", ["--duration", "500ms"]),

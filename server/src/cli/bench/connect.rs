@@ -88,28 +88,30 @@ async fn ask(settings: &Settings, channel: Channel) -> Result<(), Ended> {
     }
 }
 
-/// A session on each connection.
+/// A session on each connection; `None` where the server has none.
 pub(super) async fn open_sessions(
     settings: &Settings,
     channels: &[Channel],
-) -> Result<Vec<Link>, Ended> {
+) -> Result<Option<Vec<Link>>, Ended> {
     let address = &settings.address;
     let mut links = Vec::new();
     for channel in channels {
         match Link::open(channel.clone()).await {
             Ok(link) => links.push(link),
-            Err(status) if status.code() == Code::Unimplemented => {
-                let sentence = format!(
-                    "the server at {address} has no sessions ({}); try --transport unary, without \
-                     --preload",
-                    said(&status)
-                );
-                return Err(Ended::Failed(Exit::Failure, sentence));
-            }
+            Err(status) if status.code() == Code::Unimplemented => return Ok(None),
             Err(status) => return Err(refused(address, &status)),
         }
     }
-    Ok(links)
+    Ok(Some(links))
+}
+
+/// What to say when there are none and some are needed.
+pub(super) fn no_sessions(settings: &Settings) -> Ended {
+    let sentence = format!(
+        "the server at {} has no sessions; try --transport unary, without --preload",
+        settings.address
+    );
+    Ended::Failed(Exit::Failure, sentence)
 }
 
 fn refused(address: &str, status: &Status) -> Ended {

@@ -33,7 +33,7 @@ pub(super) struct Recorder {
 #[derive(Debug)]
 pub(super) struct Seen {
     /// By [`Kind`], in the order of [`Kind::ALL`].
-    latencies: [Latencies; 3],
+    latencies: [Latencies; Kind::ALL.len()],
     /// Operations that were done within the window.
     pub operations: u64,
     /// Calls that were answered within the window.
@@ -92,7 +92,7 @@ impl Recorder {
 impl Seen {
     pub fn new() -> Self {
         Self {
-            latencies: [latencies(), latencies(), latencies()],
+            latencies: Kind::ALL.map(|_| latencies()),
             operations: 0,
             calls: 0,
             errors: Errors::default(),

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::args::{Settings, Transport};
-use super::connect::{Ended, connect, open_sessions};
+use super::connect::{Ended, connect, no_sessions, open_sessions};
 use super::load::{Crew, Load, Watched, watch};
 use super::mix::{Kind, Mix};
 use super::pacer::{self, Bell};
@@ -55,12 +55,16 @@ impl<'a> Run<'a> {
         let settings = self.settings;
         let channels = self.or_stopped(connect(settings)).await??;
         let needs_sessions = settings.transport == Transport::Session || settings.preload > 0;
-        let mut links = if needs_sessions {
-            self.or_stopped(open_sessions(settings, &channels))
-                .await??
-        } else {
-            Vec::new()
-        };
+        let completes = settings.duplicates > 0 && !settings.duplicates_stand;
+        let mut links = Vec::new();
+        if needs_sessions || completes {
+            let opening = open_sessions(settings, &channels);
+            links = match self.or_stopped(opening).await?? {
+                Some(links) => links,
+                None if needs_sessions => return Err(no_sessions(settings)),
+                None => links,
+            };
+        }
         let preparing = |kind, fresh| Work {
             mix: Mix::only(kind),
             fresh,
@@ -68,22 +72,19 @@ impl<'a> Run<'a> {
             callers: channels.len() * PREPARING,
         };
 
-        if settings.duplicates > 0 {
+        if completes {
             let work = preparing(Kind::Pair, 0..settings.duplicates);
-            match settings.transport {
-                Transport::Session => {
-                    (links, _) = self
-                        .prepare("complete", |load| self.on_sessions(load, links, &work))
-                        .await?;
-                }
-                Transport::Unary => {
-                    let work = Work {
-                        callers: settings.callers,
-                        ..work
-                    };
-                    self.prepare("complete", |load| self.unary(load, &channels, &work))
-                        .await?;
-                }
+            if links.is_empty() {
+                let work = Work {
+                    callers: settings.callers,
+                    ..work
+                };
+                self.prepare("complete", |load| self.unary(load, &channels, &work))
+                    .await?;
+            } else {
+                (links, _) = self
+                    .prepare("complete", |load| self.on_sessions(load, links, &work))
+                    .await?;
             }
         }
         let mut preload = None;
@@ -198,7 +199,12 @@ impl<'a> Run<'a> {
         let fresh = Numbers::new(work.fresh.clone(), worker, of);
         // Other draws for each worker.
         let seed = settings.seed ^ (worker + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        Draw::new(work.mix, seed, fresh, settings.duplicates)
+        let repeats = if work.mix.has(Kind::Repeat) {
+            settings.repeats.div_ceil(of as usize)
+        } else {
+            0
+        };
+        Draw::new(work.mix, seed, fresh, settings.duplicates, repeats)
     }
 
     fn on_sessions(&self, load: &Arc<Load>, links: Vec<Link>, work: &Work) -> Crew<Link> {

@@ -160,6 +160,7 @@ impl Worker {
         let Self {
             load,
             link,
+            source,
             places,
             recorder,
             ..
@@ -170,21 +171,29 @@ impl Worker {
             let Some(place) = places.of(id) else {
                 return Err(Status::internal("an answer to a command that was not sent"));
             };
+            let operation = place.operation;
             let Operation {
                 kind,
                 number,
                 started,
-            } = place.operation;
+                ..
+            } = operation;
             let recorder: &mut Recorder = &mut recorder;
             match (place.is_claimed, answer) {
                 (false, Answer::Claim(outcome)) => {
                     let result = load.results.of(number);
-                    match outcome.judge(kind, result) {
+                    match outcome.judge(&operation, now, result) {
                         Verdict::Done => recorder.done(&load.window, kind, started, now),
-                        Verdict::Complete(token) => {
+                        Verdict::Claimed(lease) => {
+                            source.draw.claimed(&operation, lease);
+                            recorder.done(&load.window, kind, started, now);
+                        }
+                        Verdict::Complete(grant) => {
                             recorder.called(&load.window, now);
                             place.is_claimed = true;
+                            place.recent = source.draw.claimed(&operation, grant.lease);
                             let key = (&*load.keys, number);
+                            let token = grant.token;
                             wire::put_complete(out, id, &load.namespace, key, token, result);
                             return Ok(());
                         }
@@ -193,6 +202,7 @@ impl Worker {
                     recorder.called(&load.window, now);
                 }
                 (true, Answer::Complete) => {
+                    source.draw.completed(place.recent);
                     recorder.called(&load.window, now);
                     recorder.done(&load.window, Kind::Pair, started, now);
                 }
@@ -237,6 +247,8 @@ struct Place {
     operation: Operation,
     /// Its Claim was answered, and its Complete is under way.
     is_claimed: bool,
+    /// Where its key is among those that were claimed lately.
+    recent: u64,
 }
 
 impl Places {
@@ -269,6 +281,7 @@ impl Places {
         self.places[id as usize - 1] = Some(Place {
             operation,
             is_claimed: false,
+            recent: 0,
         });
         id
     }
@@ -301,6 +314,7 @@ mod tests {
             kind: Kind::New,
             number,
             started: 0,
+            earlier: None,
         }
     }
 

@@ -5,6 +5,7 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
 use super::mix::{Kind, Mix, Operation};
+use super::recent::{Earlier, Recent, Stage};
 use super::schedule::{Nanos, Share};
 
 /// Every `step`-th number from `next` on: what one of several workers takes of all numbers.
@@ -41,31 +42,60 @@ pub(super) struct Draw {
     random: SmallRng,
     fresh: Numbers,
     duplicates: u64,
+    recent: Recent,
 }
 
 impl Draw {
-    /// Fresh keys have the numbers `fresh`, and completed ones those below `duplicates`.
-    pub fn new(mix: Mix, seed: u64, fresh: Numbers, duplicates: u64) -> Self {
+    /// Fresh keys have the numbers `fresh`, and completed ones those below `duplicates`; the last
+    /// `repeats` that were claimed are claimed again.
+    pub fn new(mix: Mix, seed: u64, fresh: Numbers, duplicates: u64, repeats: usize) -> Self {
         Self {
             mix,
             random: SmallRng::seed_from_u64(seed),
             fresh,
             duplicates,
+            recent: Recent::new(repeats),
         }
     }
 
     /// The next operation; `None` once all numbers were taken.
     pub fn next(&mut self, started: Nanos) -> Option<Operation> {
-        let kind = self.mix.draw(&mut self.random);
-        let number = match kind {
-            Kind::Duplicate => self.random.random_range(0..self.duplicates.max(1)),
-            Kind::New | Kind::Pair => self.fresh.take()?,
+        let mut kind = self.mix.draw(&mut self.random);
+        let mut again = None;
+        if kind == Kind::Repeat {
+            again = self.recent.draw(&mut self.random, started);
+            if again.is_none() {
+                kind = self.mix.draw_no_repeat(&mut self.random);
+            }
+        }
+        let number = match (kind, again) {
+            (_, Some((number, _))) => number,
+            (Kind::Duplicate, _) => self.random.random_range(0..self.duplicates.max(1)),
+            (Kind::New | Kind::Pair | Kind::Repeat, None) => self.fresh.take()?,
         };
         Some(Operation {
             kind,
             number,
             started,
+            earlier: again.map(|(_, earlier)| earlier),
         })
+    }
+
+    /// The operation's key was claimed, for so long. The place to tell of its completion by.
+    pub fn claimed(&mut self, operation: &Operation, lease: Nanos) -> u64 {
+        let stage = match operation.kind {
+            Kind::Pair => Stage::Completing,
+            _ => Stage::Claimed,
+        };
+        // It was sent no earlier than this, so its lease holds no shorter.
+        let lease_until = operation.started.saturating_add(lease);
+        let earlier = Earlier { stage, lease_until };
+        self.recent.claimed(operation.number, earlier)
+    }
+
+    /// The key in this place was completed.
+    pub fn completed(&mut self, place: u64) {
+        self.recent.completed(place);
     }
 }
 
@@ -136,10 +166,11 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::bench::percent::Percent;
     use crate::cli::bench::schedule::Schedule;
 
     fn draw(mix: Mix) -> Draw {
-        Draw::new(mix, 1, Numbers::new(100..106, 1, 3), 10)
+        Draw::new(mix, 1, Numbers::new(100..106, 1, 3), 10, 4)
     }
 
     #[test]
@@ -164,6 +195,30 @@ mod tests {
         for _ in 0..1_000 {
             assert!(duplicates.next(0).unwrap().number < 10);
         }
+    }
+
+    #[test]
+    fn a_repeat_is_of_a_key_that_was_claimed_and_until_then_another_kind() {
+        let half = Some(Percent::of_thousandths(50_000));
+        let mut draw = draw(Mix::new([None, None, half, half]).unwrap());
+        let first = draw.next(0).unwrap();
+        assert_eq!((first.kind, first.earlier), (Kind::Pair, None));
+        let place = draw.claimed(&first, 30);
+        let mut next = |draw: &mut Draw, now| {
+            let repeats = std::iter::repeat_with(|| draw.next(now).unwrap());
+            let repeat = repeats.take(2).find(|it| it.kind == Kind::Repeat);
+            repeat.expect("with this seed, one of two")
+        };
+        let repeat = next(&mut draw, 29);
+        assert_eq!(repeat.number, first.number);
+        let expected = Earlier {
+            stage: Stage::Completing,
+            lease_until: 30,
+        };
+        assert_eq!(repeat.earlier, Some(expected));
+        draw.completed(place);
+        let repeat = next(&mut draw, 29);
+        assert_eq!(repeat.earlier.unwrap().stage, Stage::Completed);
     }
 
     #[test]

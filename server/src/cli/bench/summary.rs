@@ -120,7 +120,7 @@ impl Summary<'_> {
             ),
         ));
         lines.push(field("operations", rate(self.seen.operations)));
-        if settings.mix.pair > 0 {
+        if settings.mix.has(Kind::Pair) {
             lines.push(field("calls", rate(self.seen.calls)));
         }
         if settings.rate.is_some() {
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn json_has_the_fields_that_programs_know() {
-        let settings = settings("--rate 500 --pair 50 --duplicate 50 --seed 7");
+        let settings = settings("--rate 500 --pair 49.9 --duplicate 50 --repeat 0.1 --seed 7");
         let json = summary(&settings).to_json();
         let pair = &json["latency_us"]["pair"];
         assert_eq!(pair["count"], 1_000);
@@ -275,6 +275,7 @@ mod tests {
             (&nothing["count"], &nothing["max"]),
             (&json!(0), &json!(null))
         );
+        assert_eq!(json["latency_us"]["repeat"]["count"], 0);
         assert!(json["latency_us"].get("new").is_none());
 
         let mut rest = json;
@@ -322,11 +323,11 @@ mod tests {
 
     #[test]
     fn text_says_the_same_and_from_when_latency_counts() {
-        let settings = settings("--rate 500 --pair 100 --seed 7");
+        let settings = settings("--rate 500 --pair 99.9 --repeat 0.1 --seed 7");
         let text = summary(&settings).to_text();
         for part in [
             "open loop, 500 operations a second, 64 callers",
-            "100 % pair",
+            "99.9 % pair, 0.1 % repeat",
             "seed 7, first ",
             "1,000 done, 500/s",
             "2,000 done, 1,000/s",

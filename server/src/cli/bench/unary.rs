@@ -146,6 +146,7 @@ impl Caller {
             kind,
             number,
             started,
+            ..
         } = operation;
         let key = self.load.keys.of(number);
         let request = ClaimRequest {
@@ -157,13 +158,21 @@ impl Caller {
         };
         let response = self.client.claim(request).await?.into_inner();
         let result = self.load.results.of(number);
-        let token = {
+        let (token, recent) = {
             let window = &self.load.window;
             let now = window.now();
             let mut recorder = self.recorder.lock();
             recorder.called(window, now);
-            match Outcome::of(&response).judge(kind, result) {
-                Verdict::Complete(token) => Bytes::copy_from_slice(token),
+            match Outcome::of(&response).judge(&operation, now, result) {
+                Verdict::Complete(grant) => {
+                    let recent = self.draw.claimed(&operation, grant.lease);
+                    (Bytes::copy_from_slice(grant.token), recent)
+                }
+                Verdict::Claimed(lease) => {
+                    self.draw.claimed(&operation, lease);
+                    recorder.done(window, kind, started, now);
+                    return Ok(());
+                }
                 Verdict::Done => {
                     recorder.done(window, kind, started, now);
                     return Ok(());
@@ -181,6 +190,7 @@ impl Caller {
             result: self.load.results.shared(number),
         };
         self.client.complete(request).await?;
+        self.draw.completed(recent);
         let window = &self.load.window;
         let now = window.now();
         let mut recorder = self.recorder.lock();

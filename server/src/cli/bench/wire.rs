@@ -8,7 +8,7 @@ use prost::{decode_length_delimiter, encode_length_delimiter, length_delimiter_l
 use tonic::{Code, Status};
 
 use super::keys::{Keys, NUMBER_BYTES};
-use super::outcome::Outcome;
+use super::outcome::{Grant, Outcome, nanos};
 
 /// Who the claims are said to be of.
 pub(super) const OWNER: &str = "bench";
@@ -44,7 +44,11 @@ mod tag {
     pub const FAILED: u8 = 5;
     pub const DEAD: u8 = 6;
     pub const UNCERTAIN: u8 = 7;
-    pub const OUTCOME_BYTES: u8 = 1;
+    pub const TOKEN_OF_CLAIMED: u8 = 1;
+    pub const LEASE: u8 = 4;
+    pub const RESULT_OF_COMPLETED: u8 = 1;
+    pub const SECONDS: u8 = 1;
+    pub const NANOS: u8 = 2;
 
     pub const ERROR_CODE: u8 = 1;
     pub const ERROR_MESSAGE: u8 = 2;
@@ -184,8 +188,8 @@ fn read_outcome(claim: &[u8]) -> Result<Outcome<'_>, Status> {
             continue;
         };
         return Ok(match tag {
-            tag::CLAIMED => Outcome::Claimed(bytes(outcome, tag::OUTCOME_BYTES)?),
-            tag::COMPLETED => Outcome::Completed(bytes(outcome, tag::OUTCOME_BYTES)?),
+            tag::CLAIMED => Outcome::Claimed(read_grant(outcome)?),
+            tag::COMPLETED => Outcome::Completed(bytes(outcome, tag::RESULT_OF_COMPLETED)?),
             tag::IN_PROGRESS => Outcome::InProgress,
             tag::BACKING_OFF => Outcome::BackingOff,
             tag::FAILED => Outcome::Failed,
@@ -195,6 +199,15 @@ fn read_outcome(claim: &[u8]) -> Result<Outcome<'_>, Status> {
         });
     }
     Ok(Outcome::Unknown)
+}
+
+fn read_grant(claimed: &[u8]) -> Result<Grant<'_>, Status> {
+    let lease = bytes(claimed, tag::LEASE)?;
+    // Two's complement, as the wire has it.
+    let seconds = number(lease, tag::SECONDS)? as i64;
+    let lease = nanos(seconds, number(lease, tag::NANOS)? as i32);
+    let token = bytes(claimed, tag::TOKEN_OF_CLAIMED)?;
+    Ok(Grant { token, lease })
 }
 
 /// A `SessionError` has the fields and numbers of a google.rpc.Status, which is what the details of
@@ -346,7 +359,10 @@ mod tests {
             token: "token".into(),
             fence: i64::MAX,
             attempt: 3,
-            lease: Some(prost_types::Duration::default()),
+            lease: Some(prost_types::Duration {
+                seconds: 30,
+                nanos: 7,
+            }),
             ..Default::default()
         };
         let message = encoded(
@@ -355,7 +371,11 @@ mod tests {
         );
         let (id, answer) = read_answer(&message).unwrap();
         assert_eq!(id, u64::MAX);
-        assert!(matches!(answer, Answer::Claim(Outcome::Claimed(b"token"))));
+        let grant = Grant {
+            token: b"token",
+            lease: 30_000_000_007,
+        };
+        assert!(matches!(answer, Answer::Claim(Outcome::Claimed(it)) if it == grant));
 
         let completed = v1::Completed {
             fence: 1,
