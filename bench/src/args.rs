@@ -19,7 +19,7 @@ pub struct Args {
     /// How often each measure runs [default: 3; with --quick 1]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub rounds: Option<u64>,
-    /// Seconds of each run, after warming up [default: 8; with --quick 2]
+    /// Seconds of each run, after warming up [default: 4; with --quick 2]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: Option<u64>,
     /// Run only these measures, such as P1,P9

@@ -206,29 +206,54 @@ impl Bench {
         Ok(report)
     }
 
-    /// The work by hand, on an emptied table.
+    /// The work by hand, on an emptied table, as fast as it goes.
     pub fn by_hand(
         &mut self,
         script: Script,
         clients: u64,
         of: Option<&'static str>,
     ) -> Outcome<by_hand::Run> {
-        let pgbench = self.pgbench.clone().ok_or("there is no pgbench")?;
+        let job = self.job_by_hand(script, clients);
         self.postgres.settle()?;
-        let length = self.plan.length;
         let before = Reading::take(None, Some(&self.postgres))?;
-        let run = by_hand::run(&pgbench, &self.postgres, script, clients, length)?;
+        let run = self.run_by_hand(&job)?;
         let after = Reading::take(None, Some(&self.postgres))?;
+        if let Some(of) = of {
+            self.put_cost_by_rows(of, (BY_HAND, "claims"), &before, &after)?;
+        }
+        Ok(run)
+    }
+
+    /// The work by hand by one client, on an emptied table, each latency written down.
+    pub fn by_hand_with_latencies(&mut self, script: Script) -> Outcome<by_hand::Run> {
+        let job = by_hand::Job {
+            logs: true,
+            ..self.job_by_hand(script, 1)
+        };
+        self.postgres.settle()?;
+        self.run_by_hand(&job)
+    }
+
+    fn job_by_hand(&self, script: Script, clients: u64) -> by_hand::Job {
+        by_hand::Job {
+            script,
+            clients,
+            length: self.plan.length,
+            warm_up: self.plan.warm_up,
+            logs: false,
+        }
+    }
+
+    fn run_by_hand(&mut self, job: &by_hand::Job) -> Outcome<by_hand::Run> {
+        let pgbench = self.pgbench.clone().ok_or("there is no pgbench")?;
+        let run = by_hand::run(&pgbench, &self.postgres, job)?;
         let p50 = run.p50_us.map(|p50| format!(", p50 {p50:.0} µs"));
-        let what = format!("pgbench: {script:?}, {clients} clients");
+        let what = format!("pgbench: {:?}, {} clients", job.script, job.clients);
         eprintln!("  {what}: {:.0}/s{}", run.rate, p50.unwrap_or_default());
         self.book.put_run(
             &what,
             json!({"rate": run.rate, "p50_us": run.p50_us, "output": run.output}),
         );
-        if let Some(of) = of {
-            self.put_cost_by_rows(of, (BY_HAND, "claims"), &before, &after)?;
-        }
         Ok(run)
     }
 

@@ -66,11 +66,25 @@ impl Script {
     }
 }
 
+/// A run to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Job {
+    pub script: Script,
+    pub clients: u64,
+    /// Measured time.
+    pub length: Duration,
+    /// Before that, by a run of its own that counts for nothing. pgbench knows whole seconds.
+    pub warm_up: Duration,
+    /// Whether each transaction's latency is written down. That takes time, so the rate of such a
+    /// run is not the most that there is.
+    pub logs: bool,
+}
+
 /// What a run came to.
 pub struct Run {
     /// Transactions a second, each the whole script, without the time to connect.
     pub rate: f64,
-    /// Median latency; of runs with one client only.
+    /// Median latency; of runs that log only.
     pub p50_us: Option<f64>,
     /// What pgbench printed.
     pub output: String,
@@ -89,29 +103,44 @@ pub fn prepare(postgres: &Postgres) -> Outcome<()> {
     postgres.run(BY_HAND, TABLE)
 }
 
-/// Runs `script` with so many clients.
-pub fn run(
-    pgbench: &Path,
-    postgres: &Postgres,
-    script: Script,
-    clients: u64,
-    length: Duration,
-) -> Outcome<Run> {
+impl Job {
+    /// Arguments of pgbench for so long.
+    fn arguments(&self, file: &Path, length: Duration) -> Vec<String> {
+        let seconds = length.as_secs_f64().ceil().max(1.0);
+        vec![
+            "--no-vacuum".into(),
+            "--protocol=prepared".into(),
+            // No more threads than clients, or it complains.
+            format!("--jobs={}", self.clients.min(2)),
+            format!("--client={}", self.clients),
+            format!("--time={seconds}"),
+            format!("--file={}", file.display()),
+        ]
+    }
+}
+
+/// Warms up and runs.
+pub fn run(pgbench: &Path, postgres: &Postgres, job: &Job) -> Outcome<Run> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("script.sql");
-    fs::write(&file, script.text())?;
-    let mut command = Command::new(pgbench);
-    command
-        .args(["--no-vacuum", "--protocol=prepared", "--jobs=2"])
-        .arg(format!("--client={clients}"))
-        .arg(format!("--time={}", length.as_secs().max(1)))
-        .arg(format!("--file={}", file.display()));
-    if clients == 1 {
-        let prefix = dir.path().join("latency");
-        command.args(["--log", "--log-prefix"]).arg(prefix);
+    fs::write(&file, job.script.text())?;
+    let pgbench_for = |length: Duration, more: &[String]| {
+        let mut command = Command::new(pgbench);
+        command
+            .args(job.arguments(&file, length))
+            .args(more)
+            .arg(postgres.url(BY_HAND));
+        child::run(&mut command, length + GRACE)?.successful("pgbench")
+    };
+    if !job.warm_up.is_zero() {
+        pgbench_for(job.warm_up, &[])?;
     }
-    command.arg(postgres.url(BY_HAND));
-    let output = child::run(&mut command, length + GRACE)?.successful("pgbench")?;
+    let mut more = Vec::new();
+    if job.logs {
+        let prefix = dir.path().join("latency").display().to_string();
+        more = vec!["--log".into(), "--log-prefix".into(), prefix];
+    }
+    let output = pgbench_for(job.length, &more)?;
     let rate = rate(&output).ok_or_else(|| format!("pgbench tells no rate:\n{output}"))?;
     let mut latencies = Vec::new();
     for entry in fs::read_dir(dir.path())? {
@@ -150,6 +179,25 @@ mod tests {
         assert_eq!(text.matches(";\n").count(), 2, "two statements, no BEGIN");
         assert_eq!(text.matches("'order-' || :n").count(), 2);
         assert!(text.contains(&"72".repeat(256)) && !text.contains(&"72".repeat(257)));
+    }
+
+    #[test]
+    fn pgbench_is_told_whole_seconds_and_no_more_threads_than_clients() {
+        let job = |clients| Job {
+            script: Script::Claims,
+            clients,
+            length: Duration::ZERO,
+            warm_up: Duration::ZERO,
+            logs: false,
+        };
+        let half = Duration::from_millis(1_500);
+        let line = job(1).arguments(Path::new("f"), half).join(" ");
+        assert!(
+            line.contains("--jobs=1 --client=1 --time=2 --file=f"),
+            "{line}"
+        );
+        let line = job(64).arguments(Path::new("f"), Duration::ZERO).join(" ");
+        assert!(line.contains("--jobs=2 --client=64 --time=1 "), "{line}");
     }
 
     #[test]

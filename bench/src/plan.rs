@@ -17,6 +17,9 @@ pub struct Plan {
     pub brief: Duration,
     /// Caller counts that are tried for a peak over Session; the better one counts.
     pub callers: Vec<u64>,
+    /// Clients that pgbench is tried with; the best count counts. From too few to too many, so that
+    /// the best is among them.
+    pub pgbench_clients: Vec<u64>,
     /// Live keys of P9.
     pub keys: u64,
     /// Expired keys that wait for the purge of P11 before each of its runs.
@@ -29,8 +32,6 @@ pub struct Plan {
 pub const CONNECTIONS: u64 = 4;
 /// Callers of the unary measures.
 pub const UNARY_CALLERS: u64 = 64;
-/// Clients that pgbench is tried with; the best one counts.
-pub const PGBENCH_CLIENTS: [u64; 3] = [1, 16, 64];
 /// Length of a load's keys: about that of the keys which pgbench makes.
 pub const KEY_BYTES: u64 = 25;
 /// Length of the result of a Complete, unless a measure says otherwise.
@@ -41,7 +42,8 @@ pub const DUPLICATES: u64 = 1_000;
 impl Plan {
     pub fn new(args: &Args) -> Self {
         let pick = |quick: u64, full: u64| if args.quick { quick } else { full };
-        let seconds = args.seconds.unwrap_or(pick(2, 8));
+        let seconds = args.seconds.unwrap_or(pick(2, 4));
+        let keys = args.keys.unwrap_or(pick(500_000, 10_000_000));
         let length = Duration::from_secs(seconds);
         Self {
             quick: args.quick,
@@ -54,7 +56,12 @@ impl Plan {
             } else {
                 vec![1_024, 4_096]
             },
-            keys: args.keys.unwrap_or(pick(500_000, 10_000_000)),
+            pgbench_clients: if args.quick {
+                vec![16, UNARY_CALLERS]
+            } else {
+                vec![1, 16, 32, UNARY_CALLERS, 128]
+            },
+            keys,
             // More than the highest rate that a purge was ever seen to reach here, for a whole run.
             expired: pick(60_000, 130_000) * (seconds + 2),
             only: args.only.clone(),
@@ -85,6 +92,13 @@ mod tests {
         assert_eq!((flags.rounds, flags.keys), (4, 7));
         assert_eq!(flags.length, Duration::from_secs(5));
         assert!(plan(&[]).rounds >= 3);
+    }
+
+    #[test]
+    fn the_peer_of_p2_has_as_many_clients_as_semel_has_callers() {
+        for flags in [&[][..], &["--quick"]] {
+            assert!(plan(flags).pgbench_clients.contains(&UNARY_CALLERS));
+        }
     }
 
     #[test]
