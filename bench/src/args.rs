@@ -9,8 +9,9 @@ use crate::goals;
 /// Measure Semel beside its peers and judge it by its goals.
 ///
 /// Starts servers of its own, on free ports and in temporary directories, and ends them. Exits with 1
-/// when a goal is missed. Results: target/bench/latest.json (id, what, value, goal, met), details.json
-/// (every run), throughput.svg and latency.svg.
+/// when a goal is missed, or a figure is missing without a good reason. Results: target/bench/latest.json
+/// (id, what, value, goal, met; goal and met are null where a measure is shown and not judged),
+/// details.json (every run), throughput.svg and latency.svg.
 #[derive(Debug, Parser)]
 pub struct Args {
     /// Everything small and once, in under three minutes: to see that it works

@@ -137,7 +137,7 @@ impl Bench {
         load: &Load,
         tick: impl FnMut() -> Outcome<()>,
     ) -> Outcome<Report> {
-        let seed = self.next_seed();
+        let seed = load.seed().unwrap_or_else(|| self.next_seed());
         let what = format!("{what}: {load}");
         let report = load
             .run(&self.semel, &server.url(), seed, tick)
@@ -153,6 +153,17 @@ impl Bench {
         Ok(report)
     }
 
+    /// Has the keys completed that a load replays, by a load of its own, so that what that costs is not
+    /// counted as the cost of replays; and gives back the load that is left.
+    pub fn prepared(&mut self, what: &str, server: &Server, load: &Load) -> Outcome<Load> {
+        if load.work() != Work::Replays {
+            return Ok(load.clone());
+        }
+        let (preparation, load) = load.clone().prepared_apart(self.next_seed());
+        self.load(what, server, &preparation, || Ok(()))?;
+        Ok(load)
+    }
+
     /// A load on Semel on Postgres, both fresh: an emptied table, a new server. What an operation
     /// costs is put down as the cost `of` such, if that has a name.
     pub fn on_postgres(
@@ -160,10 +171,12 @@ impl Bench {
         load: &Load,
         of: impl Into<Option<&'static str>>,
     ) -> Outcome<Report> {
+        let what = "Semel on Postgres";
         self.postgres.settle()?;
         let server = self.semel_on(SEMEL, &[])?;
+        let load = &self.prepared(what, &server, load)?;
         let before = Reading::take(Some(&server), Some(&self.postgres))?;
-        let report = self.load("Semel on Postgres", &server, load, || Ok(()))?;
+        let report = self.load(what, &server, load, || Ok(()))?;
         let after = Reading::take(Some(&server), Some(&self.postgres))?;
         drop(server);
         self.postgres.wait_until_left(SEMEL)?;
@@ -171,10 +184,9 @@ impl Bench {
             return Ok(report);
         };
         if load.work() == Work::Replays {
+            // They leave no rows to share it out over.
             let cost = before.until(&after, done_in_all(load, &report));
-            // They write nothing; what the log grew by was written to prepare them.
-            let wal_bytes = None;
-            self.book.put_cost(of, Cost { wal_bytes, ..cost });
+            self.book.put_cost(of, cost);
         } else {
             self.put_cost_by_rows(of, (SEMEL, "records"), &before, &after)?;
         }
@@ -196,10 +208,12 @@ impl Bench {
 
     /// A load on the server that does nothing.
     pub fn noop(&mut self, load: &Load, of: &'static str) -> Outcome<Report> {
+        let what = "no-op server";
         self.postgres.settle()?;
         let server = Server::noop()?;
+        let load = &self.prepared(what, &server, load)?;
         let before = Reading::take(Some(&server), None)?;
-        let report = self.load("no-op server", &server, load, || Ok(()))?;
+        let report = self.load(what, &server, load, || Ok(()))?;
         let after = Reading::take(Some(&server), None)?;
         let cost = before.until(&after, done_in_all(load, &report));
         self.book.put_cost(of, cost);

@@ -19,6 +19,12 @@ pub mod figure {
     pub const BY_HAND_PAIRS: Figure = "pgbench pairs, best";
     pub const BY_HAND_P50_US: Figure = "pgbench claim p50, 1 client, µs";
     pub const SESSION_CLAIMS: Figure = "session claims on Postgres, best";
+    /// Callers of the run that came to that.
+    pub const SESSION_CALLERS: Figure = "callers of the best session claims on Postgres";
+    pub const SESSION_CLAIMS_REPEATING_1_IN_1000: Figure =
+        "session claims on Postgres, 0.1 % of them repeats";
+    pub const SESSION_CLAIMS_REPEATING_1_IN_100: Figure =
+        "session claims on Postgres, 1 % of them repeats";
     pub const SESSION_PAIRS: Figure = "session pairs on Postgres, best";
     pub const UNARY_CLAIMS: Figure = "unary claims on Postgres, 64 callers";
     pub const UNARY_P50_US: Figure = "unary claim p50 on Postgres, 1 caller, µs";
@@ -91,6 +97,11 @@ impl Book {
     /// The figure of this round, if it has been measured.
     pub fn this_round(&self, figure: Figure) -> Option<f64> {
         self.rounds.last()?.get(figure).copied()
+    }
+
+    /// How many rounds there were.
+    pub fn rounds(&self) -> usize {
+        self.rounds.len()
     }
 
     /// The figure in each round that has it.

@@ -42,7 +42,8 @@ pub struct Measure {
     pub ours: Figure,
     /// What `ours` is divided by; without it `ours` is judged itself.
     pub theirs: Option<Figure>,
-    pub goal: Goal,
+    /// Without one it is shown beside its family and judged by nothing.
+    pub goal: Option<Goal>,
 }
 
 const fn ratio(
@@ -57,7 +58,17 @@ const fn ratio(
         what,
         ours,
         theirs: Some(theirs),
-        goal,
+        goal: Some(goal),
+    }
+}
+
+const fn companion(id: &'static str, what: &'static str, ours: Figure, theirs: Figure) -> Measure {
+    Measure {
+        id,
+        what,
+        ours,
+        theirs: Some(theirs),
+        goal: None,
     }
 }
 
@@ -67,18 +78,30 @@ const fn figure(id: &'static str, what: &'static str, ours: Figure, goal: Goal) 
         what,
         ours,
         theirs: None,
-        goal,
+        goal: Some(goal),
     }
 }
 
 /// All of them, in the order of the project's list.
-pub const MEASURES: [Measure; 14] = [
+pub const MEASURES: [Measure; 16] = [
     ratio(
         "P1",
         "Session claims/s on Postgres ÷ best pgbench claims/s",
         f::SESSION_CLAIMS,
         f::BY_HAND_CLAIMS,
         Goal::AtLeast(6.0),
+    ),
+    companion(
+        "P1-repeat-0.1%",
+        "the same, one claim in 1,000 of a key claimed lately ÷ best pgbench claims/s",
+        f::SESSION_CLAIMS_REPEATING_1_IN_1000,
+        f::BY_HAND_CLAIMS,
+    ),
+    companion(
+        "P1-repeat-1%",
+        "the same, one claim in 100 of a key claimed lately ÷ best pgbench claims/s",
+        f::SESSION_CLAIMS_REPEATING_1_IN_100,
+        f::BY_HAND_CLAIMS,
     ),
     ratio(
         "P2",
@@ -175,6 +198,31 @@ impl Measure {
     pub fn family(&self) -> &'static str {
         self.id.split('-').next().unwrap_or(self.id)
     }
+
+    /// Round by round.
+    fn values(&self, book: &Book) -> Vec<f64> {
+        match self.theirs {
+            Some(theirs) => book.ratios(self.ours, theirs),
+            None => book.values(self.ours),
+        }
+    }
+
+    /// What keeps the rounds that have no value from having one.
+    fn lacks(&self, book: &Book) -> String {
+        let of = book.rounds();
+        let lacks = [Some(self.ours), self.theirs]
+            .into_iter()
+            .flatten()
+            .filter_map(|figure| {
+                let has = book.values(figure).len();
+                (has < of).then(|| format!("{has} of {of} rounds have \"{figure}\""))
+            });
+        let lacks: Vec<_> = lacks.collect();
+        match lacks.is_empty() {
+            true => "the peer's figure is 0".into(),
+            false => lacks.join(", "),
+        }
+    }
 }
 
 /// P1 to P12.
@@ -190,7 +238,7 @@ pub fn measures() -> impl Iterator<Item = &'static str> {
 pub enum Hindrance {
     /// What it needs is not installed. Neither met nor missed.
     Skipped(String),
-    /// A run failed. That is a miss.
+    /// A run failed, or left out a figure. That is a miss.
     Failed(String),
 }
 
@@ -202,8 +250,20 @@ pub type Hindrances = BTreeMap<&'static str, Hindrance>;
 pub enum Verdict {
     Met,
     Missed,
+    /// There is no goal to judge it by.
+    Shown,
     Skipped,
     Failed,
+}
+
+impl Verdict {
+    /// Whether a bench may succeed with it.
+    pub fn is_fine(self) -> bool {
+        match self {
+            Self::Met | Self::Shown | Self::Skipped => true,
+            Self::Missed | Self::Failed => false,
+        }
+    }
 }
 
 /// A judged measure, with what it was judged by.
@@ -224,25 +284,27 @@ pub struct Line {
     pub id: &'static str,
     pub what: &'static str,
     pub value: Option<f64>,
-    pub goal: String,
+    /// Null where the measure is shown and not judged.
+    pub goal: Option<String>,
     pub met: Option<bool>,
 }
 
 impl Judged {
     /// Judges the median over the rounds.
     pub fn new(measure: &'static Measure, book: &Book, hindrances: &Hindrances) -> Self {
-        let values = match measure.theirs {
-            Some(theirs) => book.ratios(measure.ours, theirs),
-            None => book.values(measure.ours),
-        };
-        let value = median(&values);
+        let values = measure.values(book);
+        let value = median(&values).filter(|_| values.len() == book.rounds());
         let (verdict, hindrance) = match (hindrances.get(measure.family()), value) {
             (Some(Hindrance::Skipped(why)), _) => (Verdict::Skipped, Some(why.clone())),
             // Also where other rounds have figures: a run with an error is no run.
             (Some(Hindrance::Failed(why)), _) => (Verdict::Failed, Some(why.clone())),
-            (None, Some(value)) if measure.goal.is_met(value) => (Verdict::Met, None),
-            (None, Some(_)) => (Verdict::Missed, None),
-            (None, None) => (Verdict::Skipped, Some("this system does not tell".into())),
+            // Nor is one that told only half of what it was for.
+            (None, None) => (Verdict::Failed, Some(measure.lacks(book))),
+            (None, Some(value)) => match measure.goal {
+                None => (Verdict::Shown, None),
+                Some(goal) if goal.is_met(value) => (Verdict::Met, None),
+                Some(_) => (Verdict::Missed, None),
+            },
         };
         Self {
             measure,
@@ -260,11 +322,11 @@ impl Judged {
             id: self.measure.id,
             what: self.measure.what,
             value: self.value,
-            goal: self.measure.goal.to_string(),
+            goal: self.measure.goal.map(|goal| goal.to_string()),
             met: match self.verdict {
                 Verdict::Met => Some(true),
                 Verdict::Missed | Verdict::Failed => Some(false),
-                Verdict::Skipped => None,
+                Verdict::Shown | Verdict::Skipped => None,
             },
         }
     }
@@ -330,6 +392,72 @@ mod tests {
             let line = Judged::new(measure(id), &good, &failed).line();
             assert_eq!(line.met, Some(false), "{id}");
         }
+    }
+
+    #[test]
+    fn a_figure_that_nobody_recorded_is_no_success() {
+        let none = Hindrances::new();
+        let (p1, p7) = (measure("P1"), measure("P7"));
+        for (measure, figures, lacks) in [
+            (
+                p7,
+                vec![(p7.ours, 505.0)],
+                "0 of 1 rounds have \"pgbench claim p50",
+            ),
+            (
+                p7,
+                vec![(f::BY_HAND_P50_US, 222.0)],
+                "0 of 1 rounds have \"unary claim p50",
+            ),
+            (p7, vec![], "unary claim p50"),
+            (
+                p1,
+                vec![(p1.ours, 1.0), (f::BY_HAND_CLAIMS, 0.0)],
+                "figure is 0",
+            ),
+            (measure("P10"), vec![], "HOT share"),
+            (
+                measure("P1-repeat-1%"),
+                vec![(f::BY_HAND_CLAIMS, 1.0)],
+                "repeats",
+            ),
+        ] {
+            let judged = Judged::new(measure, &book(&figures), &none);
+            assert_eq!(judged.verdict, Verdict::Failed, "{}", measure.id);
+            assert!(!judged.verdict.is_fine());
+            assert_eq!(judged.line().met, Some(false));
+            let hindrance = judged.hindrance.unwrap();
+            assert!(hindrance.contains(lacks), "{hindrance}");
+        }
+    }
+
+    #[test]
+    fn every_round_must_have_its_figures() {
+        let p7 = measure("P7");
+        let mut book = book(&[(p7.ours, 2.0), (f::BY_HAND_P50_US, 2.0)]);
+        book.next_round();
+        book.put(p7.ours, 2.0);
+        let judged = Judged::new(p7, &book, &Hindrances::new());
+        assert_eq!((judged.verdict, judged.value), (Verdict::Failed, None));
+        book.put(f::BY_HAND_P50_US, 2.0);
+        let judged = Judged::new(p7, &book, &Hindrances::new());
+        assert_eq!((judged.verdict, judged.value), (Verdict::Met, Some(1.0)));
+    }
+
+    #[test]
+    fn a_companion_is_shown_and_judged_by_nothing_and_fails_with_its_family() {
+        let companion = measure("P1-repeat-0.1%");
+        let book = book(&[(companion.ours, 1.0), (f::BY_HAND_CLAIMS, 100.0)]);
+        let judged = Judged::new(companion, &book, &Hindrances::new());
+        assert_eq!(judged.verdict, Verdict::Shown);
+        assert!(judged.verdict.is_fine());
+        let line = serde_json::to_value(judged.line()).unwrap();
+        assert_eq!(line["value"], 0.01);
+        assert!(line["goal"].is_null() && line["met"].is_null());
+
+        let failed = Hindrances::from([("P1", Hindrance::Failed("no run".into()))]);
+        let judged = Judged::new(companion, &book, &failed);
+        assert!(!judged.verdict.is_fine());
     }
 
     #[test]

@@ -36,8 +36,9 @@ pub const UNARY_CALLERS: u64 = 64;
 pub const KEY_BYTES: u64 = 25;
 /// Length of the result of a Complete, unless a measure says otherwise.
 pub const RESULT_BYTES: u64 = 256;
-/// Completed keys that replays are spread over.
-pub const DUPLICATES: u64 = 1_000;
+/// Completed keys that replays are spread over: several times as many as a server has hints of what
+/// stands.
+pub const REPLAYED_KEYS: u64 = 100_000;
 
 impl Plan {
     pub fn new(args: &Args) -> Self {

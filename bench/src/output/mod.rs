@@ -12,7 +12,8 @@ use crate::{
     Outcome,
     bench::Bench,
     chart,
-    goals::{Judged, Line, MEASURES, Verdict},
+    goals::{Judged, Line, MEASURES},
+    plan::REPLAYED_KEYS,
 };
 
 /// Says what is about to happen, and under which circumstances.
@@ -64,9 +65,7 @@ pub fn close(bench: &Bench, took: Duration) -> Outcome<bool> {
         }
     }
     println!("Written to {}.", dir.display());
-    Ok(judged
-        .iter()
-        .all(|judged| matches!(judged.verdict, Verdict::Met | Verdict::Skipped)))
+    Ok(judged.iter().all(|judged| judged.verdict.is_fine()))
 }
 
 /// `target/bench`, made if it is not there.
@@ -103,6 +102,8 @@ fn details(bench: &Bench, took: Duration) -> serde_json::Value {
             "length_s": plan.length.as_secs_f64(),
             "warm_up_s": plan.warm_up.as_secs_f64(),
             "session_callers": plan.callers,
+            "pgbench_clients": plan.pgbench_clients,
+            "replayed_keys": REPLAYED_KEYS,
             "keys": plan.keys,
             "expired_keys": plan.expired,
         },

@@ -8,6 +8,10 @@ use crate::{
     meter::Cost,
 };
 
+/// What the columns of the goals are.
+const READING: &str = "Semel and peer: each its own median of the rounds. Value: the median of the \
+                       rounds' ratios, so that it need not be Semel ÷ peer.";
+
 /// Every goal and how it came out.
 pub fn goals(judged: &[Judged]) -> String {
     let mut rows =
@@ -24,7 +28,9 @@ pub fn goals(judged: &[Judged]) -> String {
             one.theirs.map(short).unwrap_or_default(),
             one.value.map(short).unwrap_or_default(),
             spread.unwrap_or_default(),
-            one.measure.goal.to_string(),
+            one.measure
+                .goal
+                .map_or("none".into(), |goal| goal.to_string()),
             verdict(one.verdict).to_owned(),
         ]);
         if let Some(why) = &one.hindrance {
@@ -35,9 +41,9 @@ pub fn goals(judged: &[Judged]) -> String {
     // Names to the left, numbers to the right.
     let table = aligned(&rows, |column| matches!(column, 0 | 1 | 7));
     if reasons.is_empty() {
-        table
+        format!("{table}{READING}\n")
     } else {
-        format!("{table}\n{reasons}")
+        format!("{table}{READING}\n\n{reasons}")
     }
 }
 
@@ -45,6 +51,7 @@ fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Met => "met",
         Verdict::Missed => "MISSED",
+        Verdict::Shown => "",
         Verdict::Skipped => "SKIPPED",
         Verdict::Failed => "NO RUN",
     }
@@ -163,6 +170,7 @@ mod tests {
         let p1 = text.lines().find(|line| line.starts_with("P1")).unwrap();
         assert!(p1.ends_with("≥ 6  MISSED"), "{text}");
         assert!(text.contains("SKIPPED P5: no Redis"), "{text}");
+        assert!(text.contains("need not be Semel ÷ peer"), "{text}");
     }
 
     #[test]

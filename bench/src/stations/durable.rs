@@ -16,6 +16,7 @@ pub fn claims(bench: &mut Bench) -> Outcome<()> {
     let (length, warm_up) = (bench.plan.length, bench.plan.warm_up);
     if bench.plan.wants(&["P1"]) {
         peak(bench)?;
+        repeating(bench)?;
     }
     if bench.plan.wants(&["P2"]) {
         let load = Load::new(Transport::Unary, Work::Claims, UNARY_CALLERS);
@@ -41,10 +42,39 @@ pub fn peak(bench: &mut Bench) -> Outcome<f64> {
         let load = Load::new(Transport::Session, Work::Claims, callers)
             .lasting(bench.plan.length, bench.plan.warm_up);
         let report = bench.on_postgres(&load, cost_of_claims(callers))?;
-        best = best.max(report.rate);
+        if report.rate > best {
+            best = report.rate;
+            bench.book.put(f::SESSION_CALLERS, callers as f64);
+        }
     }
     bench.book.put(f::SESSION_CLAIMS, best);
     Ok(best)
+}
+
+/// The peak again, with as many callers, where some claims are of keys that were claimed lately, as
+/// deliveries that come twice are. The goal of P1 is about first claims, so nothing judges these.
+fn repeating(bench: &mut Bench) -> Outcome<()> {
+    let callers = bench.book.this_round(f::SESSION_CALLERS);
+    let callers = callers.ok_or("no peak to compare with")? as u64;
+    for (per_mille, figure, cost) in [
+        (
+            1,
+            f::SESSION_CLAIMS_REPEATING_1_IN_1000,
+            "session claim, 0.1 % repeats",
+        ),
+        (
+            10,
+            f::SESSION_CLAIMS_REPEATING_1_IN_100,
+            "session claim, 1 % repeats",
+        ),
+    ] {
+        let load = Load::new(Transport::Session, Work::Claims, callers)
+            .repeating(per_mille)
+            .lasting(bench.plan.length, bench.plan.warm_up);
+        let report = bench.on_postgres(&load, cost)?;
+        bench.book.put(figure, report.rate);
+    }
+    Ok(())
 }
 
 fn cost_of_claims(callers: u64) -> &'static str {
