@@ -27,10 +27,13 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', value_name = "ID", value_parser = goal_id)]
     pub only: Vec<String>,
     /// Live keys of P9 and of --size [default: 10,000,000; with --quick 500,000]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub keys: Option<u64>,
-    /// The size report instead: what many keys and large results cost. With --keys 100000000 it needs
-    /// some 80 GB of disk and an hour
+    /// Live keys of --size in the embedded store [default: a tenth of --keys, up to 1,000,000]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub embedded_keys: Option<u64>,
+    /// The size report instead: what many keys and large results cost. With --keys 100000000, which
+    /// are the most, it needs some 80 GB of disk and an hour
     #[arg(long)]
     pub size: bool,
     /// The `semel` binary [default: the one beside this program]

@@ -1,6 +1,9 @@
 //! What runs during a bench, and one run of each kind.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -13,12 +16,12 @@ use crate::{
     fill::{self, Fill},
     goals::{Hindrance, Hindrances},
     load::{Load, Report, Work},
-    machine::Machine,
+    machine::{self, Machine},
     meter::{Cost, Reading},
     output::grouped,
     plan::Plan,
     postgres::{BY_HAND, Postgres, SEMEL},
-    redis,
+    proc, redis,
     server::{self, Server},
 };
 
@@ -110,22 +113,43 @@ impl Bench {
         Server::semel(&self.semel, &["--data-dir", &dir.display().to_string()])
     }
 
+    /// Semel on a file in `dir`, telling what it purges: nobody else can look into the file.
+    pub fn semel_embedded_telling(&self, dir: &Path) -> Outcome<Server> {
+        let arguments = ["--data-dir", &dir.display().to_string()];
+        Server::semel_telling_of_its_purge(&self.semel, &arguments)
+    }
+
     /// Fills keys in and vacuums, now rather than by itself in the middle of a later run.
     pub fn fill(&mut self, database: &str, fill: &Fill) -> Outcome<()> {
+        self.filling(fill, |bench| {
+            fill::into_postgres(&bench.postgres, database, fill)
+        })?;
+        self.postgres.run(database, "VACUUM (ANALYZE) records")
+    }
+
+    /// Fills keys into the file in `dir`, which no server has meanwhile.
+    pub fn fill_embedded(&mut self, dir: &Path, fill: &Fill) -> Outcome<()> {
+        self.filling(fill, |bench| {
+            fill::into_directory(bench.postgres.runtime(), dir, fill)
+        })
+    }
+
+    fn filling(
+        &mut self,
+        fill: &Fill,
+        run: impl FnOnce(&Self) -> Outcome<Duration>,
+    ) -> Outcome<()> {
         let how = if fill.age.is_zero() {
             "live"
         } else {
             "expired"
         };
         eprintln!("  filling in {} {how} keys", grouped(fill.keys as f64));
-        let took = fill::run(&self.postgres, database, fill)?;
-        self.postgres.run(database, "VACUUM (ANALYZE) records")?;
-        eprintln!("    took {:.0} s", took.as_secs_f64());
+        let took_s = run(self)?.as_secs_f64();
+        eprintln!("    took {took_s:.0} s");
         let what = format!("fill of {how} keys");
-        self.book.put_run(
-            &what,
-            json!({"keys": fill.keys, "took_s": took.as_secs_f64()}),
-        );
+        self.book
+            .put_run(&what, json!({"keys": fill.keys, "took_s": took_s}));
         Ok(())
     }
 
@@ -199,9 +223,20 @@ impl Bench {
         let dir = self.data_dir()?;
         let server = self.semel_embedded(dir.path())?;
         let before = Reading::take(Some(&server), None)?;
+        let written_before = proc::written_bytes(server.pid());
         let report = self.load("Semel embedded", &server, load, || Ok(()))?;
         let after = Reading::take(Some(&server), None)?;
-        let cost = before.until(&after, done_in_all(load, &report));
+        let written = proc::written_bytes(server.pid());
+        // Until then a part of the keys is in the log alone, and what is there twice is counted twice.
+        server.stop()?;
+        let operations = done_in_all(load, &report);
+        let cost = Cost {
+            written_bytes: written
+                .zip(written_before)
+                .map(|(after, before)| (after - before) / operations),
+            disk_bytes: Some(machine::dir_bytes(dir.path())? as f64 / operations),
+            ..before.until(&after, operations)
+        };
         self.book.put_cost(of, cost);
         Ok(report)
     }

@@ -1,19 +1,36 @@
-//! How fast rows go from `records`, while somebody else is measured.
+//! How fast the purge's rows go, while somebody else is measured.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use sqlx::{Connection as _, PgConnection};
 use tokio::runtime::Handle;
 
-use crate::{Outcome, postgres::Postgres};
+use crate::{Outcome, postgres::Postgres, server::Server};
 
-/// How often Postgres is asked.
+/// How often the count is asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Counts deleted rows over time, on a connection of its own.
+/// Who counts deleted rows.
+enum Counter {
+    /// Postgres itself, asked on a connection of its own.
+    Postgres {
+        connection: PgConnection,
+        runtime: Handle,
+    },
+    /// A server that tells of its purge: into the embedded store nobody else can look.
+    Server(Arc<AtomicU64>),
+}
+
+/// Counts deleted rows over time.
 pub struct Deletes {
-    connection: PgConnection,
-    runtime: Handle,
+    counter: Counter,
     started: Instant,
     last: Option<Instant>,
     looks: Vec<(f64, i64)>,
@@ -21,16 +38,27 @@ pub struct Deletes {
 
 impl Deletes {
     /// Begins to count in `database`.
-    pub fn begin(postgres: &Postgres, database: &str) -> Outcome<Self> {
+    pub fn in_postgres(postgres: &Postgres, database: &str) -> Outcome<Self> {
         let runtime = postgres.runtime().handle().clone();
         let url = postgres.url(database);
-        Ok(Self {
+        Ok(Self::begin(Counter::Postgres {
             connection: runtime.block_on(PgConnection::connect(&url))?,
             runtime,
+        }))
+    }
+
+    /// Begins to count what `server` tells of, which it must have been started to do.
+    pub fn told_by(server: &Server) -> Self {
+        Self::begin(Counter::Server(server.purged()))
+    }
+
+    fn begin(counter: Counter) -> Self {
+        Self {
+            counter,
             started: Instant::now(),
             last: None,
             looks: Vec::new(),
-        })
+        }
     }
 
     /// Looks, unless it has lately.
@@ -39,13 +67,41 @@ impl Deletes {
             return Ok(());
         }
         self.last = Some(Instant::now());
-        let deleted = "SELECT coalesce(sum(n_tup_del), 0)::bigint FROM pg_stat_user_tables \
-                       WHERE relname = 'records'";
-        let asked = sqlx::query_scalar(deleted).fetch_one(&mut self.connection);
-        let deleted: i64 = self.runtime.block_on(asked)?;
+        let deleted = self.counter.deleted()?;
         let at = self.started.elapsed().as_secs_f64();
         self.looks.push((at, deleted));
         Ok(())
+    }
+
+    /// Waits, up to `limit`, until the first rows go. An empty bucket that was swept is left alone for a
+    /// while, so what was filled in behind a sweep waits for the next one.
+    pub fn wait_for_the_first(&mut self, limit: Duration) -> Outcome<()> {
+        let waiting = Instant::now();
+        loop {
+            self.look()?;
+            if has_risen(&self.looks) {
+                return Ok(());
+            }
+            if waiting.elapsed() > limit {
+                return Err(format!("the purge deleted nothing within {limit:?}").into());
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Looks for so long.
+    pub fn watch(&mut self, length: Duration) -> Outcome<()> {
+        let watching = Instant::now();
+        while watching.elapsed() < length {
+            self.look()?;
+            thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
+    /// How long it has counted.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// What was seen from so long after the beginning on.
@@ -54,6 +110,30 @@ impl Deletes {
         let first = self.looks.partition_point(|(at, _)| *at < from);
         &self.looks[first..]
     }
+}
+
+impl Counter {
+    fn deleted(&mut self) -> Outcome<i64> {
+        match self {
+            Self::Postgres {
+                connection,
+                runtime,
+            } => {
+                let deleted = "SELECT coalesce(sum(n_tup_del), 0)::bigint \
+                               FROM pg_stat_user_tables WHERE relname = 'records'";
+                let asked = sqlx::query_scalar(deleted).fetch_one(connection);
+                Ok(runtime.block_on(asked)?)
+            }
+            Self::Server(purged) => Ok(i64::try_from(purged.load(Ordering::Relaxed))?),
+        }
+    }
+}
+
+fn has_risen(looks: &[(f64, i64)]) -> bool {
+    looks
+        .first()
+        .zip(looks.last())
+        .is_some_and(|(first, last)| last.1 > first.1)
 }
 
 /// How a count rose over time.
@@ -111,6 +191,17 @@ mod tests {
         let change = rate_of_change(&looks);
         assert!((change.rate - 1_000.0).abs() < 1e-6, "{change:?}");
         assert!((change.still_s - 0.2).abs() < 1e-6, "{change:?}");
+    }
+
+    #[test]
+    fn the_first_row_is_waited_for_and_not_for_ever() {
+        let purged = Arc::new(AtomicU64::new(5));
+        let mut deletes = Deletes::begin(Counter::Server(purged.clone()));
+        let error = deletes.wait_for_the_first(Duration::ZERO).unwrap_err();
+        assert!(error.to_string().contains("deleted nothing"), "{error}");
+        purged.store(6, Ordering::Relaxed);
+        deletes.wait_for_the_first(Duration::from_secs(60)).unwrap();
+        assert_eq!(deletes.since(Duration::ZERO).last().unwrap().1, 6);
     }
 
     #[test]

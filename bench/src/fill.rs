@@ -1,7 +1,8 @@
-//! Many completed keys in a Postgres database, made by the store's own statements in large batches:
-//! rows, indexes and pages are what a server would have left there, only sooner.
+//! Many completed keys in a store, made by its own statements in large batches, now or at a time that
+//! has passed. The rows of a batch have one time, where a server's have one for each round.
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,10 +15,12 @@ use bytes::Bytes;
 use semel_server::{
     key::{AttemptId, Fingerprint, KeyId, NewRecord, Policy, Span, Timestamp, Token},
     store::{
-        Clock, Completion, ManualClock, Store,
+        Clock, Completion, ManualClock, SharedStore,
         postgres::{PostgresOptions, PostgresStore},
+        sqlite::SqliteStore,
     },
 };
+use tokio::runtime::Runtime;
 
 use crate::{Outcome, load::NAMESPACE, postgres::Postgres};
 
@@ -43,46 +46,63 @@ pub fn expired_age() -> Duration {
 }
 
 /// Fills `database`, which gets the schema if it has none; how long it took.
-pub fn run(postgres: &Postgres, database: &str, fill: &Fill) -> Outcome<Duration> {
+pub fn into_postgres(postgres: &Postgres, database: &str, fill: &Fill) -> Outcome<Duration> {
     let lanes = thread::available_parallelism()
         .map_or(2, usize::from)
         .max(2);
-    let started = Instant::now();
     postgres.runtime().block_on(async {
-        let clock = if fill.age.is_zero() {
-            Clock::Store
-        } else {
-            Clock::Manual(ManualClock::at(ago(fill.age)))
-        };
         let store = PostgresStore::open(&PostgresOptions {
             lanes,
             migrate: true,
-            clock,
+            clock: fill.clock(),
             ..PostgresOptions::new(postgres.url(database))
         })
         .await?;
-        let policy = Policy::built_in();
-        store
-            .put_policy(policy.id(), &policy.canonical_text())
-            .await?;
-        let writer = Arc::new(Writer {
-            store,
-            policy,
-            fill: fill.clone(),
-            result: Bytes::from(vec![b'r'; fill.result_bytes]),
-            next: AtomicU64::new(0),
-            started,
-        });
-        let tasks: Vec<_> = (0..lanes)
-            .map(|lane| tokio::spawn(writer.clone().write(lane)))
-            .collect();
-        for task in tasks {
-            task.await??;
-        }
-        writer.store.close().await;
-        Outcome::Ok(())
-    })?;
+        write(Arc::new(store), fill).await
+    })
+}
+
+/// Fills the embedded store in `dir`, which no server may have; how long it took.
+pub fn into_directory(runtime: &Runtime, dir: &Path, fill: &Fill) -> Outcome<Duration> {
+    runtime.block_on(async {
+        let store = SqliteStore::open(dir, fill.clock()).await?;
+        write(Arc::new(store), fill).await
+    })
+}
+
+async fn write(store: SharedStore, fill: &Fill) -> Outcome<Duration> {
+    let started = Instant::now();
+    let policy = Policy::built_in();
+    store
+        .put_policy(policy.id(), &policy.canonical_text())
+        .await?;
+    let lanes = store.lanes();
+    let writer = Arc::new(Writer {
+        store,
+        policy,
+        fill: fill.clone(),
+        result: Bytes::from(vec![b'r'; fill.result_bytes]),
+        next: AtomicU64::new(0),
+        started,
+    });
+    let tasks: Vec<_> = (0..lanes)
+        .map(|lane| tokio::spawn(writer.clone().write(lane)))
+        .collect();
+    for task in tasks {
+        task.await??;
+    }
+    writer.store.close().await;
     Ok(started.elapsed())
+}
+
+impl Fill {
+    fn clock(&self) -> Clock {
+        if self.age.is_zero() {
+            Clock::Store
+        } else {
+            Clock::Manual(ManualClock::at(ago(self.age)))
+        }
+    }
 }
 
 fn ago(age: Duration) -> Timestamp {
@@ -94,7 +114,7 @@ fn ago(age: Duration) -> Timestamp {
 }
 
 struct Writer {
-    store: PostgresStore,
+    store: SharedStore,
     policy: Policy,
     fill: Fill,
     result: Bytes,

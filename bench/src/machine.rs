@@ -1,7 +1,7 @@
 //! What everything ran on.
 
 use std::{
-    env, fs,
+    env, fs, io,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -56,6 +56,12 @@ pub fn memory_bytes() -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// The bytes of all files in `dir`.
+pub fn dir_bytes(dir: &Path) -> io::Result<u64> {
+    let sizes = fs::read_dir(dir)?.map(|entry| Ok(entry?.metadata()?.len()));
+    sizes.sum()
+}
+
 /// Where `program` is on `PATH`.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
@@ -106,6 +112,15 @@ mod tests {
         assert_eq!(of("/tmp/semel").as_deref(), Some("tmpfs"));
         assert_eq!(of("/tmpdata/semel").as_deref(), Some("xfs"));
         assert_eq!(of("/home").as_deref(), Some("ext4"));
+    }
+
+    #[test]
+    fn the_size_of_a_directory_is_that_of_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in [("a", 10), ("b", 5)] {
+            fs::write(dir.path().join(name), vec![0; bytes]).unwrap();
+        }
+        assert_eq!(dir_bytes(dir.path()).unwrap(), 15);
     }
 
     #[test]

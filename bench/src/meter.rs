@@ -36,6 +36,7 @@ impl Reading {
             postgres_us: micros(self.postgres_s, after.postgres_s),
             load_us: micros(self.load_s, after.load_s),
             wal_bytes: each(self.wal_bytes, after.wal_bytes),
+            written_bytes: None,
             disk_bytes: None,
         }
     }
@@ -48,7 +49,9 @@ pub struct Cost {
     pub postgres_us: Option<f64>,
     pub load_us: Option<f64>,
     pub wal_bytes: Option<f64>,
-    /// Of the table with its indexes, after the run.
+    /// By the server itself: of the embedded store, its log and its file together.
+    pub written_bytes: Option<f64>,
+    /// Of the table with its indexes, or of the embedded store's files, after the run.
     pub disk_bytes: Option<f64>,
 }
 
@@ -62,6 +65,7 @@ impl Cost {
             postgres_us: field(|cost| cost.postgres_us),
             load_us: field(|cost| cost.load_us),
             wal_bytes: field(|cost| cost.wal_bytes),
+            written_bytes: field(|cost| cost.written_bytes),
             disk_bytes: field(|cost| cost.disk_bytes),
         }
     }

@@ -22,6 +22,8 @@ pub struct Plan {
     pub pgbench_clients: Vec<u64>,
     /// Live keys of P9.
     pub keys: u64,
+    /// Live keys in the embedded store, of the size report.
+    pub embedded_keys: u64,
     /// Expired keys that wait for the purge of P11 before each of its runs.
     pub expired: u64,
     /// Measures to run; empty for all.
@@ -39,6 +41,8 @@ pub const RESULT_BYTES: u64 = 256;
 /// Completed keys that replays are spread over: several times as many as a server has hints of what
 /// stands.
 pub const REPLAYED_KEYS: u64 = 100_000;
+/// Most keys in the embedded store, unless another number is asked for.
+const MOST_EMBEDDED_KEYS: u64 = 1_000_000;
 
 impl Plan {
     pub fn new(args: &Args) -> Self {
@@ -63,6 +67,9 @@ impl Plan {
                 vec![1, 16, 32, UNARY_CALLERS, 128]
             },
             keys,
+            embedded_keys: args
+                .embedded_keys
+                .unwrap_or((keys / 10).clamp(1, MOST_EMBEDDED_KEYS)),
             // More than the highest rate that a purge was ever seen to reach here, for a whole run.
             expired: pick(60_000, 130_000) * (seconds + 2),
             only: args.only.clone(),
@@ -93,6 +100,15 @@ mod tests {
         assert_eq!((flags.rounds, flags.keys), (4, 7));
         assert_eq!(flags.length, Duration::from_secs(5));
         assert!(plan(&[]).rounds >= 3);
+    }
+
+    #[test]
+    fn the_embedded_store_has_a_tenth_of_the_keys_up_to_a_million_unless_asked_for_more() {
+        let keys = |flags: &[&str]| plan(flags).embedded_keys;
+        assert_eq!(keys(&["--quick"]), 50_000);
+        assert_eq!(keys(&["--keys", "100000000"]), 1_000_000);
+        assert_eq!(keys(&["--keys", "1"]), 1);
+        assert_eq!(keys(&["--embedded-keys", "5000000"]), 5_000_000);
     }
 
     #[test]

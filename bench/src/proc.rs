@@ -1,4 +1,4 @@
-//! Processor time and memory of processes, as Linux tells of them in /proc. Elsewhere there is no
+//! Processor time, memory and written bytes of processes, as Linux tells of them in /proc. Elsewhere there is no
 //! telling, and the figures are left out.
 
 use std::fs;
@@ -59,6 +59,16 @@ pub fn ended_children_s() -> Option<f64> {
     Stat::read("self").map(|stat| stat.waited_for_s)
 }
 
+/// Bytes that a process has had written to disks, in whole pages.
+pub fn written_bytes(pid: u32) -> Option<f64> {
+    written(&fs::read_to_string(format!("/proc/{pid}/io")).ok()?)
+}
+
+fn written(io: &str) -> Option<f64> {
+    let field = |name| io.lines().find_map(|line| line.strip_prefix(name));
+    field("write_bytes: ")?.parse().ok()
+}
+
 /// Resident memory of a process: now, and the most it ever was.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Resident {
@@ -99,6 +109,14 @@ mod tests {
         assert_eq!(Stat::parse(line), Some(expected));
         assert_eq!(Stat::parse("4711 (cut"), None);
         assert_eq!(Stat::parse("4711 (cut) S 42 1"), None);
+    }
+
+    #[test]
+    fn what_was_written_is_not_what_was_only_handed_to_the_system() {
+        let io =
+            "wchar: 5\nsyscw: 2\nread_bytes: 0\nwrite_bytes: 8192\ncancelled_write_bytes: 4096\n";
+        assert_eq!(written(io), Some(8_192.0));
+        assert_eq!(written("wchar: 5\n"), None);
     }
 
     #[test]

@@ -5,19 +5,33 @@ use std::{
     io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
+    time::{Duration, Instant},
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Outcome;
 
 /// What the servers that we start say once they serve.
 pub const SERVING: &str = "serving";
 
+/// What a server is to log where its purge is watched: of each pass, how many records it deleted.
+const LOG_WITH_PURGE: &str = "warn,semel=info,semel_server=info,semel_server::purge=debug";
+/// How long a server may take to stop when it is asked to.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// Ends with this value.
 pub struct Server {
     process: Child,
     address: SocketAddr,
+    purged: Arc<AtomicU64>,
 }
 
 /// The binary that was built beside this program.
@@ -54,6 +68,15 @@ impl Server {
     pub fn semel(binary: &Path, args: &[&str]) -> Outcome<Self> {
         let mut command = Command::new(binary);
         command.arg("serve").args(args);
+        Self::start(without_settings(command))
+    }
+
+    /// Starts `semel serve`, which tells what it purges.
+    pub fn semel_telling_of_its_purge(binary: &Path, args: &[&str]) -> Outcome<Self> {
+        let mut command = Command::new(binary);
+        command.arg("serve").args(args);
+        let mut command = without_settings(command);
+        command.env("RUST_LOG", LOG_WITH_PURGE);
         Self::start(command)
     }
 
@@ -61,12 +84,12 @@ impl Server {
     pub fn noop() -> Outcome<Self> {
         let mut command = Command::new(env::current_exe()?);
         command.arg("noop-server");
-        Self::start(command)
+        Self::start(without_settings(command))
     }
 
-    fn start(command: Command) -> Outcome<Self> {
+    fn start(mut command: Command) -> Outcome<Self> {
         let address = free_address()?;
-        let mut process = without_settings(command)
+        let mut process = command
             .args(["--listen", &address.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -79,12 +102,22 @@ impl Server {
             if line.contains(SERVING) {
                 // Go on reading, so that the server never waits for room in the pipe; and pass on
                 // what it warns of, which may be why a figure is as it is.
+                let purged = Arc::new(AtomicU64::new(0));
+                let count = purged.clone();
                 thread::spawn(move || {
                     for line in lines.map_while(Result::ok) {
-                        eprintln!("    server: {line}");
+                        if let Some(records) = purged_by(&line) {
+                            count.fetch_add(records, Ordering::Relaxed);
+                        } else if !line.contains(" INFO ") {
+                            eprintln!("    server: {line}");
+                        }
                     }
                 });
-                return Ok(Self { process, address });
+                return Ok(Self {
+                    process,
+                    address,
+                    purged,
+                });
             }
             said = format!("{said}\n{line}");
         }
@@ -101,11 +134,56 @@ impl Server {
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
+
+    /// Records that it has purged so far, if it tells of that.
+    pub fn purged(&self) -> Arc<AtomicU64> {
+        self.purged.clone()
+    }
+
+    /// Asks it to stop, and waits until it has: then its files are as they stay.
+    pub fn stop(mut self) -> Outcome<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.ok_or("a server without a number")?, Signal::TERM)?;
+        let asked = Instant::now();
+        let ended: ExitStatus = loop {
+            if let Some(ended) = self.process.try_wait()? {
+                break ended;
+            }
+            if asked.elapsed() > STOP_LIMIT {
+                return Err("the server does not stop".into());
+            }
+            thread::sleep(LOOK_EVERY);
+        };
+        match ended.success() {
+            true => Ok(()),
+            false => Err(format!("the server ended with {ended}").into()),
+        }
+    }
+}
+
+/// From `… semel_server::purge: purged deleted=1000 postponed=0`.
+fn purged_by(line: &str) -> Option<u64> {
+    let (_, counts) = line.split_once(": purged deleted=")?;
+    counts.split_whitespace().next()?.parse().ok()
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_of_the_purge_is_told_from_every_other_line() {
+        let line =
+            "2026-11-24T20:00:00Z DEBUG semel_server::purge: purged deleted=1000 postponed=3";
+        assert_eq!(purged_by(line), Some(1_000));
+        let line = "2026-11-24T20:00:00Z  WARN semel_server::purge: a pass of the purge failed";
+        assert_eq!(purged_by(line), None);
     }
 }

@@ -65,6 +65,7 @@ pub fn costs(book: &Book) -> String {
         "CPU µs Postgres",
         "CPU µs load",
         "WAL bytes",
+        "bytes written",
         "disk bytes",
     ];
     let mut rows = vec![heads.map(str::to_owned)];
@@ -74,12 +75,20 @@ pub fn costs(book: &Book) -> String {
             postgres_us,
             load_us,
             wal_bytes,
+            written_bytes,
             disk_bytes,
         } = cost;
-        let fields = [server_us, postgres_us, load_us, wal_bytes, disk_bytes];
+        let fields = [
+            server_us,
+            postgres_us,
+            load_us,
+            wal_bytes,
+            written_bytes,
+            disk_bytes,
+        ];
         let mut row = vec![of.to_owned()];
         row.extend(fields.map(|field| field.map(short).unwrap_or_else(|| "–".into())));
-        rows.extend(<[String; 6]>::try_from(row));
+        rows.extend(<[String; 7]>::try_from(row));
     }
     aligned(&rows, |column| column == 0)
 }

@@ -47,7 +47,8 @@ pub fn run(bench: &mut Bench) -> Outcome<()> {
 
     bench.postgres.settle()?;
     let server = bench.semel_on(EXPIRED, &[])?;
-    let (beside, _) = purging(bench, EXPIRED, &server, &half)?;
+    let deletes = Deletes::in_postgres(&bench.postgres, EXPIRED)?;
+    let (beside, _) = purging(bench, deletes, &server, &half)?;
     bench.book.put(f::P99_QUIET_US, quiet.p99_us);
     bench.book.put(f::P99_BESIDE_PURGE_US, beside.p99_us);
 
@@ -59,7 +60,8 @@ pub fn run(bench: &mut Bench) -> Outcome<()> {
     let server = bench.semel_on(EXPIRED, &[])?;
     let full = Load::new(Transport::Session, Work::Claims, bench.plan.callers[0])
         .lasting(bench.plan.length, bench.plan.warm_up);
-    let (claimed, purged) = purging(bench, EXPIRED, &server, &full)?;
+    let deletes = Deletes::in_postgres(&bench.postgres, EXPIRED)?;
+    let (claimed, purged) = purging(bench, deletes, &server, &full)?;
     bench.book.put(f::CLAIMED_BESIDE_PURGE, claimed.rate);
     bench.book.put(f::PURGED, purged);
     Ok(())
@@ -68,13 +70,13 @@ pub fn run(bench: &mut Bench) -> Outcome<()> {
 /// A load while the purge works, and the rows that went meanwhile, a second.
 pub fn purging(
     bench: &mut Bench,
-    database: &str,
+    mut deletes: Deletes,
     server: &Server,
     load: &Load,
 ) -> Outcome<(Report, f64)> {
-    let mut deletes = Deletes::begin(&bench.postgres, database)?;
+    let from = deletes.elapsed() + load.whole_length() - load.length();
     let report = bench.load("beside the purge", server, load, || deletes.look())?;
-    let measured = deletes.since(load.whole_length() - load.length());
+    let measured = deletes.since(from);
     let purged = rate_of_change(measured);
     eprintln!("    the purge took {} rows a second", grouped(purged.rate));
     bench.book.put_run("rows deleted, by second", measured);
