@@ -17,7 +17,7 @@ use semel_server::{
     store::{
         Clock, Completion, ManualClock, SharedStore,
         postgres::{PostgresOptions, PostgresStore},
-        sqlite::SqliteStore,
+        sqlite::{SqliteOptions, SqliteStore},
     },
 };
 use tokio::runtime::Runtime;
@@ -65,7 +65,11 @@ pub fn into_postgres(postgres: &Postgres, database: &str, fill: &Fill) -> Outcom
 /// Fills the embedded store in `dir`, which no server may have; how long it took.
 pub fn into_directory(runtime: &Runtime, dir: &Path, fill: &Fill) -> Outcome<Duration> {
     runtime.block_on(async {
-        let store = SqliteStore::open(dir, fill.clock()).await?;
+        let options = SqliteOptions {
+            clock: fill.clock(),
+            ..SqliteOptions::default()
+        };
+        let store = SqliteStore::open(dir, options).await?;
         write(Arc::new(store), fill).await
     })
 }

@@ -10,7 +10,7 @@ use crate::layers::files;
 
 /// Statements that one engine alone needs: the embedded store takes the time, and asks whether it
 /// can write, without SQL of ours, and has one way only to insert.
-const ONLY_POSTGRES: [&str; 3] = ["insert_all.sql", "now.sql", "ready.sql"];
+const ONLY_POSTGRES: [&str; 4] = ["insert_all.sql", "insert_one.sql", "now.sql", "ready.sql"];
 
 /// And the other way round: the embedded store reads the floor once for a whole batch of inserts, and
 /// keeps its index of keys itself.
@@ -120,7 +120,7 @@ fn every_statement_on_records_is_about_keys_of_a_namespace() {
             continue;
         }
         let is_postgres = path.iter().any(|part| part == "postgres");
-        if name == "insert_if_absent.sql" {
+        if name == "insert_if_absent.sql" || name == "insert_one.sql" {
             if is_postgres {
                 // The primary key is what holds it back.
                 let columns = "INTO records ( bucket, digest, namespace, key,";
@@ -167,6 +167,7 @@ fn every_statement_on_records_is_about_keys_of_a_namespace() {
         "delete_expired.sql",
         "due.sql",
         "insert_if_absent.sql",
+        "insert_one.sql",
         "load.sql",
         "postpone.sql",
     ];

@@ -52,6 +52,7 @@ impl Worker {
     pub async fn run(self, mut queues: Queued, closing: CancellationToken) {
         let mut backlog = VecDeque::new();
         let mut taken = Vec::new();
+        let mut is_busy = false;
         loop {
             if closing.is_cancelled() {
                 queues.close();
@@ -62,7 +63,10 @@ impl Worker {
                     () = closing.cancelled(), if !queues.is_closed() => continue,
                     some = queues.next(&mut taken) => if !some { return },
                 }
-                let_others_send(&queues).await;
+                // On an idle server there is nobody, and to let them go first wakes a thread for it.
+                if is_busy || queues.len() > 0 {
+                    let_others_send(&queues).await;
+                }
             }
             // What is left over from the last round stands before newer commands on the same key. It
             // must not keep out all others, however often its swaps are lost.
@@ -73,6 +77,7 @@ impl Worker {
             backlog.extend(taken.drain(..));
 
             let jobs = self.next_round(&mut backlog);
+            is_busy = jobs.len() > 1;
             if !jobs.is_empty() {
                 // Left over: lost swaps, and what stood behind them.
                 let left = Round::new(&self, jobs).run().await;
@@ -102,8 +107,7 @@ impl Worker {
 }
 
 /// Lets whoever is ready to send a command do so before a round, for as long as somebody does: the
-/// round costs a statement, and hardly more for many commands than for one. Goes on at once on an
-/// idle server.
+/// round costs a statement, and hardly more for many commands than for one.
 async fn let_others_send(queues: &Queued) {
     for _ in 0..MOST_YIELDS {
         let before = queues.len();

@@ -204,7 +204,7 @@ mod tests {
         let first = draw.next(0).unwrap();
         assert_eq!((first.kind, first.earlier), (Kind::Pair, None));
         let place = draw.claimed(&first, 30);
-        let mut next = |draw: &mut Draw, now| {
+        let next = |draw: &mut Draw, now| {
             let repeats = std::iter::repeat_with(|| draw.next(now).unwrap());
             let repeat = repeats.take(2).find(|it| it.kind == Kind::Repeat);
             repeat.expect("with this seed, one of two")

@@ -104,6 +104,44 @@ impl Statement for InsertIfAbsent<'_> {
     }
 }
 
+/// Inserts the only claim of its batch, if it can.
+pub(super) struct InsertOne<'a> {
+    pub(super) now_us: Option<i64>,
+    pub(super) record: &'a NewRecord,
+}
+
+impl Statement for InsertOne<'_> {
+    type Answer = Option<Inserted>;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<Self::Answer, CallError> {
+        let Self { now_us, record } = self;
+        let rows = sqlx::query(include_str!("sql/insert_one.sql"))
+            .bind(now_us)
+            .bind(record.id.bucket())
+            .bind(Uuid::from_bytes(*record.id.digest()))
+            .bind(record.id.namespace().as_str())
+            .bind(record.id.key().as_str())
+            .bind(uuid(&record.attempt_id))
+            .bind(record.policy_id.as_i64())
+            .bind(&record.fingerprint.as_bytes()[..])
+            .bind(record.owner.as_str())
+            .bind(record.traceparent.as_str())
+            .bind(record.lease.as_micros())
+            .bind(record.sweep_after.as_micros())
+            .bind(record.insert_until.as_micros())
+            .bind(record.delivery.as_deref())
+            .fetch_all(connection)
+            .await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        Ok(Some(Inserted {
+            now: Timestamp::from_micros(row.try_get(0)?),
+            fence: Fence::from_i64(row.try_get(1)?),
+        }))
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("of a batch that was to be inserted as a whole, the database inserted {rows}")]
 struct NotAll {

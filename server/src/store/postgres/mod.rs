@@ -172,6 +172,12 @@ impl Store for PostgresStore {
             })
         };
         let Lane { slot, novelty } = &self.lanes[lane];
+        if let [record] = records {
+            let now_us = self.clock.injected_us();
+            let statement = batches::InsertOne { now_us, record };
+            let inserted = slot.call(&self.connector, &statement).await?;
+            return Ok(vec![inserted]);
+        }
         if novelty.is_likely(records.len()) {
             let statement = batches::InsertAll(claims()?);
             match slot.call(&self.connector, &statement).await {

@@ -7,7 +7,7 @@ use sqlx::{Executor, Row, SqlSafeStr};
 use super::*;
 
 /// Every file, and the types of its parameters as the server infers them.
-const FILES: [&str; 18] = [
+const FILES: [&str; 19] = [
     include_str!("../sql/buckets_due.sql"),
     include_str!("../sql/compare_and_swap.sql"),
     include_str!("../sql/complete_if_held.sql"),
@@ -15,6 +15,7 @@ const FILES: [&str; 18] = [
     include_str!("../sql/due.sql"),
     include_str!("../sql/insert_all.sql"),
     include_str!("../sql/insert_if_absent.sql"),
+    include_str!("../sql/insert_one.sql"),
     include_str!("../sql/load.sql"),
     include_str!("../sql/namespaces.sql"),
     include_str!("../sql/now.sql"),
