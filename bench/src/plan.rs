@@ -71,7 +71,7 @@ impl Plan {
                 .embedded_keys
                 .unwrap_or((keys / 10).clamp(1, MOST_EMBEDDED_KEYS)),
             // More than the highest rate that a purge was ever seen to reach here, for a whole run.
-            expired: pick(60_000, 130_000) * (seconds + 2),
+            expired: pick(120_000, 260_000) * (seconds + 2),
             only: args.only.clone(),
         }
     }

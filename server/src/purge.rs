@@ -27,7 +27,7 @@ impl Default for PurgeSettings {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(1),
-            batch: 1_000,
+            batch: 4_000,
         }
     }
 }

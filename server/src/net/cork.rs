@@ -51,7 +51,7 @@ enum State {
 }
 
 /// So many writes in a row that gained nothing make the next one go at once.
-const ENOUGH: u32 = 4;
+const ENOUGH: u32 = 32;
 
 /// Of the writes that go at once, every so many-th is put off all the same.
 const TRY_EVERY: u32 = 8;
@@ -280,7 +280,7 @@ mod tests {
     fn a_write_is_put_off_while_that_gains_something_and_now_and_then_else() {
         let cork = &mut Cork::new(Calls::default());
         assert_eq!(put_off(cork, 50, 1), 50);
-        assert_eq!(put_off(cork, 4, 0), 4);
+        assert_eq!(put_off(cork, ENOUGH, 0), ENOUGH);
         assert_eq!(put_off(cork, 80, 0), 10);
         // The first that gains something brings the others back.
         assert!(put_off(cork, 100, 1) > 90);
