@@ -103,12 +103,18 @@ impl Reply {
     /// Bytes of the parts that can be large.
     pub fn payload_len(&self) -> usize {
         let of = |outcome: &Outcome| match outcome {
-            Outcome::Completed { result, .. } | Outcome::Failed { result, .. } => result.len(),
-            _ => 0,
+            Outcome::Completed { result, .. } => result.len(),
+            Outcome::Failed { result, error, .. } => result.len() + error.len(),
+            Outcome::BackingOff { last_error, .. }
+            | Outcome::Dead { last_error, .. }
+            | Outcome::Uncertain { last_error, .. } => last_error.len(),
+            Outcome::InProgress { .. } => 0,
         };
         let len = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         match self {
-            Self::Claim(ClaimReply::Claimed(grant)) => len(&grant.checkpoint),
+            Self::Claim(ClaimReply::Claimed(grant)) => {
+                len(&grant.checkpoint) + grant.last_error.len()
+            }
             Self::Claim(ClaimReply::Standing(outcome)) | Self::Fail { outcome, .. } => of(outcome),
             Self::Lookup { outcome, details } => {
                 of(outcome) + len(&details.checkpoint) + len(&details.delivery)
