@@ -26,6 +26,7 @@ mod session;
 mod session_bounds;
 mod session_ends;
 mod session_story;
+mod session_unread;
 mod session_waits;
 mod settlements;
 mod startup;

@@ -1,7 +1,7 @@
 //! What streams may take: commands, bytes, streams. One that does not read is not read on, and
 //! keeps nobody else waiting.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use semel_proto::v1::{self, claim_response::Outcome, session_response::Answer};
 use semel_tests::Postgres;
@@ -10,6 +10,33 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use crate::support::*;
+
+const MIB: usize = 1024 * 1024;
+
+#[tokio::test]
+async fn the_largest_messages_go_through_a_stream() {
+    let host = Host::start("[namespaces.orders]\nlargest_result_bytes = 4194304").await;
+    let wire = host.wire().await;
+    let mut session = wire.session().await;
+    let granted = session.claimed(claim("k", 1)).await;
+    let request = v1::FailRequest {
+        result: vec![0xa5; 4 * MIB].into(),
+        error: "e".repeat(4 * 1024),
+        ..fail("k", &granted.token, v1::FailureKind::Terminal)
+    };
+    for repeat in [false, true] {
+        let Answer::Fail(answer) = session.ask(request.clone()).await.unwrap() else {
+            panic!("no answer of a Fail")
+        };
+        let Some(v1::fail_response::Outcome::Failed(shown)) = answer.outcome else {
+            panic!("not failed")
+        };
+        assert_eq!(answer.repeat, repeat);
+        assert!(shown.result == request.result && shown.error == request.error);
+    }
+    let shown = session.outcome(claim("k", 2)).await;
+    assert!(matches!(shown, Outcome::Failed(shown) if shown.result == request.result));
+}
 
 /// How many of these keys are there.
 async fn there(session: &mut Session, keys: &[String]) -> usize {
@@ -24,7 +51,7 @@ async fn there(session: &mut Session, keys: &[String]) -> usize {
 }
 
 /// Waits until no more of these keys come, and says how many there are.
-async fn settled(session: &mut Session, keys: &[String]) -> usize {
+pub async fn settled(session: &mut Session, keys: &[String]) -> usize {
     let mut last = 0;
     for _ in 0..100 {
         let now = there(session, keys).await;
@@ -110,113 +137,6 @@ async fn a_stream_whose_large_answers_nobody_takes_is_not_read_on() {
             Outcome::Completed(shown) => assert!(id <= 10 && shown.result.len() == MIB),
             Outcome::Claimed(_) => assert!(id > 10),
             other => panic!("{id}: {other:?}"),
-        }
-    }
-}
-
-/// The process's resident memory.
-fn resident(id: u32) -> usize {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1));
-    kib.and_then(|kib| kib.parse::<usize>().ok()).expect("KiB") * 1024
-}
-
-const MIB: usize = 1024 * 1024;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_answers_that_nobody_reads_take_bounded_memory() {
-    const STREAMS: usize = 20;
-    const COMMANDS: usize = 100;
-    const KEYS: usize = 64;
-    let scratch = Scratch::new();
-    let data = scratch.path("data");
-    // Room in the queue for all, so that nobody else is refused.
-    let settings = "max_queue = 10000\nmax_batch = 64\n\
-                    [namespaces.orders]\nlargest_result_bytes = 1048576";
-    let config = scratch.file("semel.toml", settings);
-    let mut command = semel(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
-    command
-        .args(["--data-dir", data.to_str().unwrap()])
-        .args(["--config", config.to_str().unwrap()]);
-    let server = Process::start(command);
-    let address = server.serving().await;
-    let wire = Wire::connect(address).await;
-    let mut client = wire.client();
-    let result = |n: usize| vec![n as u8; MIB];
-    for n in 0..KEYS {
-        let key = format!("large {n}");
-        let granted = claimed(&mut client, claim(&key, 1)).await;
-        let done = complete(&key, &granted.token, &result(n));
-        client.complete(done).await.unwrap();
-    }
-
-    // All together they ask for 2 GiB.
-    let mut unread = Vec::new();
-    for n in 0..STREAMS {
-        let mut session = Wire::connect(address).await.session().await;
-        for m in 0..COMMANDS {
-            session.send(claim(&format!("large {}", (n + m) % KEYS), 2));
-        }
-        unread.push(session);
-    }
-    // The lanes go on: others are answered, also those who ask for the same.
-    let mut most = 0;
-    for n in 0..20 {
-        most = most.max(resident(server.id()));
-        let request = claim(&format!("large {}", n % KEYS), 3);
-        let Outcome::Completed(shown) = outcome(&mut client, request).await else {
-            panic!("not completed")
-        };
-        assert!(shown.result == result(n % KEYS));
-    }
-    // Also on a stream, also where the answers of others take much of the room.
-    let mut other = wire.session().await;
-    for _ in 0..5 {
-        let shown = other.outcome(claim("large 0", 3)).await;
-        assert!(matches!(shown, Outcome::Completed(_)));
-    }
-    // Answers of all streams; what HTTP/2 buffers of each, and a message; what one round reads, and
-    // the memory that it used for it; the server itself.
-    let bound = (256 + 4 * STREAMS + 4 * KEYS + 192) * MIB;
-    assert!(most < bound, "{} MiB", most / MIB);
-
-    // Who reads is answered; what found no room is to be asked again. One after the other, or this
-    // process itself would hold all of it.
-    for (n, session) in unread.into_iter().enumerate() {
-        let completed = read_large(session, |id| ((n + id as usize - 1) % KEYS) as u8, COMMANDS);
-        assert!(within(completed).await > 0, "{n} had no part of the room");
-    }
-    drop((client, wire));
-    server.signal("TERM").await;
-    server.ended().await.expect_code(0);
-}
-
-/// Reads all answers, and says how many are a result; those consist of this byte. The others have
-/// to be asked for again.
-async fn read_large(mut session: Session, byte: impl Fn(u64) -> u8, commands: usize) -> usize {
-    session.finish();
-    let (mut completed, mut refused) = (0, 0);
-    loop {
-        match session.next().await {
-            Ok((id, Answer::Claim(answer))) => {
-                let Some(Outcome::Completed(shown)) = answer.outcome else {
-                    panic!("not completed: {answer:?}")
-                };
-                assert!(shown.result == vec![byte(id); MIB]);
-                completed += 1;
-            }
-            Ok((_, answer)) => {
-                session_error(answer)
-                    .expect(Code::ResourceExhausted, "QUEUE_FULL")
-                    .expect_retry();
-                refused += 1;
-            }
-            Err(status) => {
-                assert_eq!(status.code(), Code::Ok, "{status:?}");
-                assert_eq!(completed + refused, commands, "every command once");
-                return completed;
-            }
         }
     }
 }
@@ -386,13 +306,40 @@ async fn a_stream_that_has_all_places_of_streams_leaves_single_calls_theirs() {
 }
 
 #[tokio::test]
+async fn more_streams_than_allowed_on_a_connection_are_refused_until_one_ends() {
+    let host = Host::start("").await;
+    let wire = host.wire().await;
+    let mut streams = Vec::new();
+    let refused = loop {
+        match wire.unopened(None).await {
+            Ok(stream) => streams.push(stream),
+            Err(refused) => break refused,
+        }
+        assert!(streams.len() <= 32);
+    };
+    assert_eq!(streams.len(), 32);
+    Told::of(&refused)
+        .expect(Code::ResourceExhausted, "TOO_MANY_REQUESTS")
+        .expect_retry();
+    // Single calls and other connections do not mind.
+    claimed(&mut wire.client(), claim("k", 1)).await;
+    host.wire().await.session().await;
+    drop(streams.pop());
+    until("there is a place again", || async {
+        wire.unopened(None).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn more_streams_than_allowed_are_refused_until_one_ends() {
     const STREAMS: usize = 4_096;
+    const ON_ONE_CONNECTION: usize = 32;
     let host = Host::start("").await;
     let mut wires = Vec::new();
     let mut streams = Vec::new();
     while streams.len() < STREAMS {
-        if streams.len() % 1_024 == 0 {
+        if streams.len() % ON_ONE_CONNECTION == 0 {
             wires.push(host.wire().await);
         }
         let wire = wires.last().expect("just pushed");

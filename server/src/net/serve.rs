@@ -3,7 +3,11 @@
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::Request;
-use hyper::{body::Incoming, server::conn::http2};
+use hyper::{
+    body::Incoming,
+    server::conn::http2,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -17,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
 use super::{Cork, HttpResponse};
+use crate::rpc::{Connection, SESSIONS};
 
 /// Bounds of connections.
 #[derive(Debug, Clone)]
@@ -48,10 +53,24 @@ impl Default for NetSettings {
     }
 }
 
-/// HTTP/2 flow-control windows, in bytes: one full message of 4 MiB and a little more may be on
-/// its way on a connection, so a slow reader cannot make the server buffer without bound.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// HTTP/2 flow-control windows, in bytes. What is read of a call is given room for again at once, so
+/// a message may be larger than either.
+///
+/// The first bounds what a call may have sent that is not read: it is what a call takes that stands
+/// still, and the largest part of what the server holds of requests. The window of the connection
+/// holds nothing by itself; it has to be so wide that calls which stand still leave the others room,
+/// or one slow stream would stop a whole client. Of Sessions that is
+/// - [`SESSIONS`] × [`STREAM_WINDOW`] bytes, 4 MiB;
+/// - what h2 charges for small frames: for each that is shorter than 256 bytes and not read it
+///   charges the difference, and at half of the connection's window it closes the connection. Of a
+///   client that stays within a Session's window of 1,024 commands, [`SESSIONS`] × 256 KiB, 8 MiB.
+///   One that does not has sent no more than its [`STREAM_WINDOW`]: of frames of 22 bytes 1.4 MiB.
+///
+/// The rest is for single calls that wait for admission.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
+const _: () = assert!(SESSIONS * (STREAM_WINDOW as usize) < CONNECTION_WINDOW as usize / 4);
+const _: () = assert!(SESSIONS * 1_024 * 256 <= CONNECTION_WINDOW as usize / 4);
 /// Bytes of answers that one stream may have buffered.
 const SEND_BUFFER: usize = 1024 * 1024;
 
@@ -84,6 +103,9 @@ impl Server {
 
     /// Serves until `stop`, then takes no more connections and calls and waits up to `drain` for
     /// those under way. Whether all of them ended in time.
+    ///
+    /// A `drain` of less than the second that [`Cork`] waits for the other end to close is over
+    /// before a client is that does not close.
     pub async fn serve<S>(self, service: S, stop: CancellationToken, drain: Duration) -> bool
     where
         S: Service<Request<Incoming>, Response = HttpResponse, Error = Infallible>
@@ -155,6 +177,7 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
+        let calls = Connection::new();
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -176,10 +199,12 @@ impl Server {
                 }
                 () = stop.cancelled() => return Ok(()),
             }
-            let connection = builder.serve_connection(
-                TokioIo::new(Cork::new(stream)),
-                TowerToHyperService::new(service),
-            );
+            let service = TowerToHyperService::new(service);
+            let service = service_fn(move |mut request| {
+                calls.take_in(&mut request);
+                service.call(request)
+            });
+            let connection = builder.serve_connection(TokioIo::new(Cork::new(stream)), service);
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 ended = connection.as_mut() => return ended,

@@ -2,6 +2,7 @@
 //! protobuf types.
 
 mod admission;
+mod connection;
 mod deadline;
 mod reply;
 mod request;
@@ -11,6 +12,7 @@ mod session;
 mod status;
 
 pub use admission::Admission;
+pub use connection::{Connection, SESSIONS};
 pub use deadline::Deadline;
 pub use routes::Services;
 pub use service::IdempotencyRpc;

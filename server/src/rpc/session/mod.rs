@@ -11,7 +11,7 @@
 //! - **Bytes**: a stream whose answers of more than [`OUTBOX_BYTES`] nobody took is not read on
 //!   either, and large answers have a budget over all streams; see [`Outbox`].
 //! - **Waits**: [`WAITS`] of the window. Claims beyond that are answered at once with what stands.
-//! - **Streams**: [`STREAMS`].
+//! - **Streams**: [`STREAMS`], and [`SESSIONS`](super::SESSIONS) on one connection.
 //!
 //! So a client that does not read costs a window of commands and its share of those bytes, and
 //! keeps nobody else waiting: lanes never wait for an outbox.
@@ -38,7 +38,7 @@ use self::{
     outbox::{AnswerStream, Outbox},
     reader::Reader,
 };
-use super::{Admission, Deadline, status};
+use super::{Admission, Deadline, connection::OnConnection, status};
 use crate::{lanes::Lanes, policies::Policies};
 
 /// Commands of one stream that may be unanswered.
@@ -91,13 +91,18 @@ impl SessionService for SessionRpc {
         &self,
         request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<AnswerStream>, Status> {
-        let place = self
-            .streams
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| status::too_many_requests())?;
+        let place = self.streams.clone().try_acquire_owned();
+        let place = place.map_err(|_| status::too_many_requests())?;
+        let of_connection = match request.extensions().get::<OnConnection>() {
+            Some(connection) => {
+                let place = connection.place();
+                Some(place.ok_or_else(status::too_many_requests)?)
+            }
+            None => None,
+        };
         let deadline = request.extensions().get().and_then(Deadline::named);
-        let (outbox, answers) = Outbox::open(place, self.answer_bytes.clone());
+        let (outbox, answers) =
+            Outbox::open([Some(place), of_connection], self.answer_bytes.clone());
         let reader = Reader::new(self, outbox, deadline);
         tokio::spawn(reader.run(request.into_inner()));
         Ok(Response::new(answers))

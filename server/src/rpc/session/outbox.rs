@@ -73,8 +73,9 @@ enum Content {
 }
 
 impl Outbox {
+    /// A stream with a place among all of them, and of its connection if that is known.
     pub(super) fn open(
-        place: OwnedSemaphorePermit,
+        places: [Option<OwnedSemaphorePermit>; 2],
         answer_bytes: Arc<Semaphore>,
     ) -> (Arc<Self>, AnswerStream) {
         let (queue, queued) = mpsc::unbounded_channel();
@@ -84,7 +85,7 @@ impl Outbox {
             shared: shared.clone(),
             is_opened: false,
             is_ended: false,
-            _place: place,
+            _places: places,
         };
         let outbox = Self {
             queue,
@@ -215,7 +216,7 @@ pub struct AnswerStream {
     shared: Arc<Shared>,
     is_opened: bool,
     is_ended: bool,
-    _place: OwnedSemaphorePermit,
+    _places: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl Stream for AnswerStream {

@@ -85,7 +85,7 @@ async fn opened(answers: &mut AnswerStream) {
 
 #[tokio::test]
 async fn the_budget_has_its_place_back_when_an_answer_is_decided_and_the_window_when_it_is_taken() {
-    let (outbox, mut answers) = Outbox::open(place(), large(MIB));
+    let (outbox, mut answers) = Outbox::open([Some(place()), None], large(MIB));
     opened(&mut answers).await;
     let (window, budget) = (large(1), large(1));
     let ticket = Ticket {
@@ -103,7 +103,7 @@ async fn the_budget_has_its_place_back_when_an_answer_is_decided_and_the_window_
 #[tokio::test]
 async fn a_stream_that_keeps_up_gets_all_large_answers() {
     let bytes = large(4 * MIB);
-    let (outbox, mut answers) = Outbox::open(place(), bytes.clone());
+    let (outbox, mut answers) = Outbox::open([Some(place()), None], bytes.clone());
     opened(&mut answers).await;
     for number in 1..=20 {
         outbox.take(ticket(number), key(), completed(3 * MIB));
@@ -118,14 +118,14 @@ async fn streams_that_nobody_reads_leave_room_for_the_large_answers_of_others() 
     let bytes = large(64 * MIB);
     let mut unread = Vec::new();
     for _ in 0..16 {
-        let (outbox, answers) = Outbox::open(place(), bytes.clone());
+        let (outbox, answers) = Outbox::open([Some(place()), None], bytes.clone());
         for number in 1..=200 {
             outbox.take(ticket(number), key(), completed(MIB));
         }
         unread.push((outbox, answers));
     }
     assert!(bytes.available_permits() > 4 * MIB);
-    let (outbox, mut answers) = Outbox::open(place(), bytes.clone());
+    let (outbox, mut answers) = Outbox::open([Some(place()), None], bytes.clone());
     opened(&mut answers).await;
     outbox.take(ticket(1), key(), completed(MIB));
     assert!(is_result(&mut answers).await);
@@ -147,7 +147,7 @@ async fn streams_that_nobody_reads_leave_room_for_the_large_answers_of_others() 
 #[tokio::test]
 async fn what_nobody_reads_any_more_takes_no_room() {
     let bytes = large(MIB);
-    let (outbox, answers) = Outbox::open(place(), bytes.clone());
+    let (outbox, answers) = Outbox::open([Some(place()), None], bytes.clone());
     outbox.take(ticket(1), key(), completed(MIB / 2));
     drop(answers);
     assert_eq!(bytes.available_permits(), MIB);
@@ -159,7 +159,7 @@ async fn what_nobody_reads_any_more_takes_no_room() {
 
 #[tokio::test]
 async fn there_is_room_again_when_enough_was_taken_out() {
-    let (outbox, mut answers) = Outbox::open(place(), large(ALL_OUTBOX_BYTES));
+    let (outbox, mut answers) = Outbox::open([Some(place()), None], large(ALL_OUTBOX_BYTES));
     timeout(SOON, outbox.has_room()).await.unwrap();
     for number in 1..=3 {
         outbox.take(ticket(number), key(), completed(OUTBOX_BYTES / 2));
@@ -178,7 +178,7 @@ async fn there_is_room_again_when_enough_was_taken_out() {
 #[tokio::test]
 async fn the_stream_ends_when_the_last_answer_is_taken_and_says_how() {
     for end in [None, Some(status::deadline_exceeded())] {
-        let (outbox, mut answers) = Outbox::open(place(), large(MIB));
+        let (outbox, mut answers) = Outbox::open([Some(place()), None], large(MIB));
         opened(&mut answers).await;
         if let Some(end) = &end {
             outbox.end_with(end.clone());

@@ -1,0 +1,168 @@
+//! Streams that nobody reads: what they take is bounded, and nobody else stands still because of
+//! them.
+
+use std::fs;
+
+use semel_proto::v1::{self, claim_response::Outcome, session_response::Answer};
+use tonic::Code;
+
+use crate::{session_bounds::settled, support::*};
+
+const MIB: usize = 1024 * 1024;
+
+#[tokio::test]
+async fn streams_that_stand_still_leave_room_for_calls_on_their_connection() {
+    // As many as a connection may have.
+    const STREAMS: usize = 32;
+    let host = Host::start("").await;
+    let wire = Wire::narrow(host.address()).await;
+    let mut client = wire.client();
+    let held = claimed(&mut client, claim("held", 1)).await;
+    let long = "x".repeat(200);
+    let mut unread = Vec::new();
+    let mut last = Vec::new();
+    for stream in 0..STREAMS {
+        let mut session = wire.session().await;
+        for n in 0..3 * WINDOW {
+            // Refused, which costs the server little; the last stream's show how far it is read.
+            if stream == STREAMS - 1 {
+                last.push(format!("{long}{n}"));
+                session.send(claim(&last[n], 1));
+            } else {
+                session.send(v1::CompleteRequest {
+                    result: vec![0; 200].into(),
+                    ..complete("", b"", b"")
+                });
+            }
+        }
+        unread.push(session);
+    }
+    let read = settled(&mut host.wire().await.session().await, &last).await;
+    assert!(read < last.len(), "it does not stand still");
+    let large = complete("held", &held.token, &vec![1; 200 * 1024]);
+    within(client.complete(large)).await.unwrap();
+    assert!(!wire.is_closed());
+}
+
+#[tokio::test]
+async fn short_commands_that_are_not_read_do_not_end_their_connection() {
+    let host = Host::start("").await;
+    let wire = Wire::narrow(host.address()).await;
+    let mut unread = wire.session().await;
+    let keys: Vec<_> = (0..4 * WINDOW).map(|n| format!("{n}")).collect();
+    for key in &keys {
+        unread.send(claim(key, 1));
+    }
+    for _ in 0..30_000 {
+        unread.send(lookup("k"));
+    }
+    let read = settled(&mut host.wire().await.session().await, &keys).await;
+    assert!(read < keys.len(), "it does not stand still");
+    claimed(&mut wire.client(), claim("other", 1)).await;
+    assert!(!wire.is_closed());
+}
+
+/// The process's resident memory.
+fn resident(id: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    kib.and_then(|kib| kib.parse::<usize>().ok()).expect("KiB") * 1024
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_answers_that_nobody_reads_take_bounded_memory() {
+    const STREAMS: usize = 20;
+    const COMMANDS: usize = 100;
+    const KEYS: usize = 64;
+    let scratch = Scratch::new();
+    let data = scratch.path("data");
+    // Room in the queue for all, so that nobody else is refused.
+    let settings = "max_queue = 10000\nmax_batch = 64\n\
+                    [namespaces.orders]\nlargest_result_bytes = 1048576";
+    let config = scratch.file("semel.toml", settings);
+    let mut command = semel(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+    command
+        .args(["--data-dir", data.to_str().unwrap()])
+        .args(["--config", config.to_str().unwrap()]);
+    let server = Process::start(command);
+    let address = server.serving().await;
+    let wire = Wire::connect(address).await;
+    let mut client = wire.client();
+    let result = |n: usize| vec![n as u8; MIB];
+    for n in 0..KEYS {
+        let key = format!("large {n}");
+        let granted = claimed(&mut client, claim(&key, 1)).await;
+        let done = complete(&key, &granted.token, &result(n));
+        client.complete(done).await.unwrap();
+    }
+
+    // All together they ask for 2 GiB.
+    let mut unread = Vec::new();
+    for n in 0..STREAMS {
+        let mut session = Wire::connect(address).await.session().await;
+        for m in 0..COMMANDS {
+            session.send(claim(&format!("large {}", (n + m) % KEYS), 2));
+        }
+        unread.push(session);
+    }
+    // The lanes go on: others are answered, also those who ask for the same.
+    let mut most = 0;
+    for n in 0..20 {
+        most = most.max(resident(server.id()));
+        let request = claim(&format!("large {}", n % KEYS), 3);
+        let Outcome::Completed(shown) = outcome(&mut client, request).await else {
+            panic!("not completed")
+        };
+        assert!(shown.result == result(n % KEYS));
+    }
+    // Also on a stream, also where the answers of others take much of the room.
+    let mut other = wire.session().await;
+    for _ in 0..5 {
+        let shown = other.outcome(claim("large 0", 3)).await;
+        assert!(matches!(shown, Outcome::Completed(_)));
+    }
+    // Answers of all streams; what HTTP/2 buffers of each, and a message; what one round reads, and
+    // the memory that it used for it; the server itself.
+    let bound = (256 + 4 * STREAMS + 4 * KEYS + 192) * MIB;
+    assert!(most < bound, "{} MiB", most / MIB);
+
+    // Who reads is answered; what found no room is to be asked again. One after the other, or this
+    // process itself would hold all of it.
+    for (n, session) in unread.into_iter().enumerate() {
+        let completed = read_large(session, |id| ((n + id as usize - 1) % KEYS) as u8, COMMANDS);
+        assert!(within(completed).await > 0, "{n} had no part of the room");
+    }
+    drop((client, wire));
+    server.signal("TERM").await;
+    server.ended().await.expect_code(0);
+}
+
+/// Reads all answers, and says how many are a result; those consist of this byte. The others have
+/// to be asked for again.
+async fn read_large(mut session: Session, byte: impl Fn(u64) -> u8, commands: usize) -> usize {
+    session.finish();
+    let (mut completed, mut refused) = (0, 0);
+    loop {
+        match session.next().await {
+            Ok((id, Answer::Claim(answer))) => {
+                let Some(Outcome::Completed(shown)) = answer.outcome else {
+                    panic!("not completed: {answer:?}")
+                };
+                assert!(shown.result == vec![byte(id); MIB]);
+                completed += 1;
+            }
+            Ok((_, answer)) => {
+                session_error(answer)
+                    .expect(Code::ResourceExhausted, "QUEUE_FULL")
+                    .expect_retry();
+                refused += 1;
+            }
+            Err(status) => {
+                assert_eq!(status.code(), Code::Ok, "{status:?}");
+                assert_eq!(completed + refused, commands, "every command once");
+                return completed;
+            }
+        }
+    }
+}
