@@ -3,7 +3,10 @@
 
 use std::fs;
 
-use semel_proto::v1::{self, claim_response::Outcome, session_response::Answer};
+use semel_proto::v1::{
+    self, FailureKind, claim_response::Outcome, fail_response::Outcome::Failed,
+    session_response::Answer,
+};
 use tonic::Code;
 
 use crate::{session_bounds::settled, support::*};
@@ -90,19 +93,34 @@ async fn large_answers_that_nobody_reads_take_bounded_memory() {
     let wire = Wire::connect(address).await;
     let mut client = wire.client();
     let result = |n: usize| vec![n as u8; MIB];
+    let mut tokens = Vec::new();
     for n in 0..KEYS {
-        let key = format!("large {n}");
-        let granted = claimed(&mut client, claim(&key, 1)).await;
-        let done = complete(&key, &granted.token, &result(n));
-        client.complete(done).await.unwrap();
+        let (done, failed) = (format!("done {n}"), format!("failed {n}"));
+        let granted = claimed(&mut client, claim(&done, 1)).await;
+        let call = complete(&done, &granted.token, &result(n));
+        client.complete(call).await.unwrap();
+        let granted = claimed(&mut client, claim(&failed, 1)).await;
+        let call = v1::FailRequest {
+            result: result(n).into(),
+            ..fail(&failed, &granted.token, FailureKind::Terminal)
+        };
+        client.fail(call).await.unwrap();
+        tokens.push(granted.token);
     }
 
-    // All together they ask for 2 GiB.
+    // All together they ask for 2 GiB: by Claims, and by Fails that are told what was failed with
+    // when they are sent again.
     let mut unread = Vec::new();
     for n in 0..STREAMS {
         let mut session = Wire::connect(address).await.session().await;
         for m in 0..COMMANDS {
-            session.send(claim(&format!("large {}", (n + m) % KEYS), 2));
+            let key = (n + m) % KEYS;
+            if n % 2 == 0 {
+                session.send(claim(&format!("done {key}"), 2));
+            } else {
+                let key_name = format!("failed {key}");
+                session.send(fail(&key_name, &tokens[key], FailureKind::Terminal));
+            }
         }
         unread.push(session);
     }
@@ -110,7 +128,7 @@ async fn large_answers_that_nobody_reads_take_bounded_memory() {
     let mut most = 0;
     for n in 0..20 {
         most = most.max(resident(server.id()));
-        let request = claim(&format!("large {}", n % KEYS), 3);
+        let request = claim(&format!("done {}", n % KEYS), 3);
         let Outcome::Completed(shown) = outcome(&mut client, request).await else {
             panic!("not completed")
         };
@@ -119,50 +137,61 @@ async fn large_answers_that_nobody_reads_take_bounded_memory() {
     // Also on a stream, also where the answers of others take much of the room.
     let mut other = wire.session().await;
     for _ in 0..5 {
-        let shown = other.outcome(claim("large 0", 3)).await;
+        let shown = other.outcome(claim("done 0", 3)).await;
         assert!(matches!(shown, Outcome::Completed(_)));
     }
-    // Answers of all streams; what HTTP/2 buffers of each, and a message; what one round reads, and
-    // the memory that it used for it; the server itself.
-    let bound = (256 + 4 * STREAMS + 4 * KEYS + 192) * MIB;
+    // Answers of all streams; what one round reads, and the memory that it used for it; the server
+    // itself.
+    let bound = (256 + 4 * KEYS + 192) * MIB;
     assert!(most < bound, "{} MiB", most / MIB);
 
     // Who reads is answered; what found no room is to be asked again. One after the other, or this
     // process itself would hold all of it.
     for (n, session) in unread.into_iter().enumerate() {
-        let completed = read_large(session, |id| ((n + id as usize - 1) % KEYS) as u8, COMMANDS);
-        assert!(within(completed).await > 0, "{n} had no part of the room");
+        let byte = |id: u64| ((n + id as usize - 1) % KEYS) as u8;
+        let (read, code) = within(read_large(session, byte)).await;
+        assert_eq!(code, Code::Ok);
+        assert_eq!(read.results + read.refused, COMMANDS, "every command once");
+        assert!(read.results > 0, "{n} had no part of the room");
     }
     drop((client, wire));
     server.signal("TERM").await;
     server.ended().await.expect_code(0);
 }
 
-/// Reads all answers, and says how many are a result; those consist of this byte. The others have
-/// to be asked for again.
-async fn read_large(mut session: Session, byte: impl Fn(u64) -> u8, commands: usize) -> usize {
+#[derive(Default)]
+struct Read {
+    results: usize,
+    /// Told to be asked for again.
+    refused: usize,
+}
+
+/// Reads all answers, whose results consist of this byte, and what the stream ends with.
+async fn read_large(mut session: Session, byte: impl Fn(u64) -> u8) -> (Read, Code) {
     session.finish();
-    let (mut completed, mut refused) = (0, 0);
+    let mut read = Read::default();
     loop {
-        match session.next().await {
-            Ok((id, Answer::Claim(answer))) => {
-                let Some(Outcome::Completed(shown)) = answer.outcome else {
-                    panic!("not completed: {answer:?}")
-                };
-                assert!(shown.result == vec![byte(id); MIB]);
-                completed += 1;
-            }
-            Ok((_, answer)) => {
+        let (id, answer) = match session.next().await {
+            Ok(next) => next,
+            Err(status) => return (read, status.code()),
+        };
+        let result = match answer {
+            Answer::Claim(v1::ClaimResponse {
+                outcome: Some(Outcome::Completed(shown)),
+            }) => shown.result,
+            Answer::Fail(v1::FailResponse {
+                repeat: true,
+                outcome: Some(Failed(shown)),
+            }) => shown.result,
+            answer => {
                 session_error(answer)
                     .expect(Code::ResourceExhausted, "QUEUE_FULL")
                     .expect_retry();
-                refused += 1;
+                read.refused += 1;
+                continue;
             }
-            Err(status) => {
-                assert_eq!(status.code(), Code::Ok, "{status:?}");
-                assert_eq!(completed + refused, commands, "every command once");
-                return completed;
-            }
-        }
+        };
+        assert!(result == vec![byte(id); MIB]);
+        read.results += 1;
     }
 }

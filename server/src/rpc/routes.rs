@@ -12,7 +12,7 @@ use semel_proto::v1::idempotency_service_server::IdempotencyServiceServer;
 use tonic::{body::Body, server::NamedService, service::Routes};
 use tower::Service;
 
-use super::IdempotencyRpc;
+use super::{IdempotencyRpc, session::OnItsWay};
 
 /// All services. Single calls are most of what comes, so they are told by their path at once and do
 /// without the router, which puts requests and answers into boxes of its own.
@@ -55,7 +55,13 @@ impl Service<Request<Incoming>> for Services {
             return self.calls.call(request);
         }
         let answer = self.others.call(request);
-        Box::pin(async move { Ok(answer.await?.map(Body::new)) })
+        Box::pin(async move {
+            let mut answer = answer.await?.map(Body::new);
+            Ok(match answer.extensions_mut().remove::<OnItsWay>() {
+                Some(on_its_way) => answer.map(|body| on_its_way.count(body)),
+                None => answer,
+            })
+        })
     }
 }
 

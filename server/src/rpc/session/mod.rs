@@ -8,13 +8,20 @@
 //! - **Commands**: a command has a place of its stream's [`WINDOW`] from before it is read until its
 //!   answer was taken out, and one of the server's budget ([`Admission`]) until it is decided. Where
 //!   there is none, the stream is not read on, and HTTP/2 flow control holds the client back.
-//! - **Bytes**: a stream whose answers of more than [`OUTBOX_BYTES`] nobody took is not read on
-//!   either, and large answers have a budget over all streams; see [`Outbox`].
+//! - **Answers**: every answer takes room from when it is decided until it is written to the socket:
+//!   [`ALL_OUTBOX_BYTES`] over all streams; see [`Outbox`]. Beyond that go only answers to what
+//!   changed something, and small ones: each has 22 KiB at most, a checkpoint and an error text. When
+//!   the room is used up, no more of them come than of the commands that have a place of the budget
+//!   by then, and of a few for each stream: of 2 × 16,384 places 0.7 GiB, and of 4,096 streams, 116
+//!   KiB each, 0.5 GiB. Without checkpoints and error texts it is 180 MiB together.
+//! - **Bytes of one stream**: one with more than [`OUTBOX_BYTES`] of answers is not read on.
 //! - **Waits**: [`WAITS`] of the window. Claims beyond that are answered at once with what stands.
 //! - **Streams**: [`STREAMS`], and [`SESSIONS`](super::SESSIONS) on one connection.
 //!
-//! So a client that does not read costs a window of commands and its share of those bytes, and
-//! keeps nobody else waiting: lanes never wait for an outbox.
+//! So a client that does not read costs a window of commands and what their answers take. Lanes never wait for an outbox. Of others it holds up
+//! - large answers, if it and its like have taken all the room: to Claim, Lookup and a Fail that is
+//!   sent again `QUEUE_FULL` is told, and a Fail with a large result waits;
+//! - streams with more than a few commands under way, if the room is used up by small answers.
 //!
 //! # How it ends
 //! When the client ends its side, its deadline passes, it sends what is no message, or the server
@@ -22,6 +29,8 @@
 //! gone, the same as for single calls: what holders said is carried out, what callers asked is
 //! dropped where it was not begun.
 
+mod account;
+mod body;
 mod outbox;
 mod reader;
 #[cfg(test)]
@@ -34,7 +43,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+pub(super) use self::body::OnItsWay;
 use self::{
+    account::{Account, Budget},
     outbox::{AnswerStream, Outbox},
     reader::Reader,
 };
@@ -50,7 +61,7 @@ const WAITS: usize = WINDOW as usize / 2;
 const STREAMS: usize = 4_096;
 /// Bytes of answers that one stream may keep waiting before it is not read on.
 const OUTBOX_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes of large answers that all streams together may keep waiting.
+/// Bytes of answers that all streams together may keep waiting.
 const ALL_OUTBOX_BYTES: usize = 256 * 1024 * 1024;
 
 /// The service over lanes and policies.
@@ -60,7 +71,7 @@ pub struct SessionRpc {
     policies: Arc<Policies>,
     admission: Admission,
     streams: Arc<Semaphore>,
-    answer_bytes: Arc<Semaphore>,
+    answer_bytes: Arc<Budget>,
     stop: CancellationToken,
 }
 
@@ -77,7 +88,7 @@ impl SessionRpc {
             policies,
             admission,
             streams: Arc::new(Semaphore::new(STREAMS)),
-            answer_bytes: Arc::new(Semaphore::new(ALL_OUTBOX_BYTES)),
+            answer_bytes: Budget::new(ALL_OUTBOX_BYTES),
             stop,
         }
     }
@@ -101,10 +112,13 @@ impl SessionService for SessionRpc {
             None => None,
         };
         let deadline = request.extensions().get().and_then(Deadline::named);
-        let (outbox, answers) =
-            Outbox::open([Some(place), of_connection], self.answer_bytes.clone());
+        let account = Account::open(self.answer_bytes.clone());
+        let (outbox, answers) = Outbox::open(account, [Some(place), of_connection]);
+        let on_its_way = answers.on_its_way().clone();
         let reader = Reader::new(self, outbox, deadline);
         tokio::spawn(reader.run(request.into_inner()));
-        Ok(Response::new(answers))
+        let mut response = Response::new(answers);
+        response.extensions_mut().insert(on_its_way);
+        Ok(response)
     }
 }

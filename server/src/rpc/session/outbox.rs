@@ -2,54 +2,59 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use semel_proto::v1::{self, SessionResponse, session_response::Answer};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use semel_proto::v1::{
+    self, SessionResponse, session_request::Command as Wire, session_response::Answer,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::{sleep, timeout},
+};
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::{OUTBOX_BYTES, WINDOW};
+use super::{
+    OUTBOX_BYTES, WINDOW,
+    account::{ANSWER, Account, Charge, MODEST},
+    body::OnItsWay,
+};
 use crate::{
-    key::{KeyId, transition::Reply},
+    key::{
+        KeyId,
+        transition::{ClaimReply, Outcome, Reply},
+    },
     lanes::{Answers, LaneError, Ticket},
     rpc::{reply, status},
 };
 
-/// Answers up to this many bytes are bounded by the number of commands alone.
+/// Answers whose payload is up to this many bytes are never refused.
 const SMALL_ANSWER: usize = 1024;
-/// A stream may have this part of the large answers' budget: an eighth of it, and then of what is
-/// left. Some 50 streams that nobody reads leave no room for an answer of a megabyte.
-const SHARE: usize = 8;
+/// What a stream that holds next to nothing may have unanswered when the budget is used up.
+const FEW: usize = 4;
+/// How often a stream that has to wait for room looks whether others have made some.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Where the lanes put a stream's answers.
 ///
-/// Never makes a lane wait. What keeps it small is that the stream is not read on while too much
-/// waits here; what is under way by then may still bring large answers, and for these there is a
-/// budget over all streams: a Claim or Lookup whose large answer finds no room is told to ask again.
-/// Of what is left of the budget a stream may have a part, [`SHARE`], so that a few that nobody
-/// reads do not have all of it.
+/// Never makes a lane wait. Each answer is charged to the stream's [`Account`] until it is written,
+/// and there are three ways to keep these small, so that each command is told what became of it:
+/// - A stream is not read on while its answers take too much, and while those of all do, but for a
+///   [`FEW`] commands.
+/// - A large answer to a command that changed nothing, which may be sent again, finds room in the
+///   budget, or tells to ask again.
+/// - The answer to a Fail is as large as its result. For that, room is found before it is carried
+///   out.
+///
+/// What remains has no more than a checkpoint and an error text, and goes beyond the budget.
 #[derive(Debug)]
 pub(super) struct Outbox {
     queue: mpsc::UnboundedSender<Outgoing>,
-    shared: Arc<Shared>,
-    answer_bytes: Arc<Semaphore>,
-}
-
-/// What both ends know.
-#[derive(Debug, Default)]
-struct Shared {
-    /// Bytes of answers that wait.
-    waiting: AtomicUsize,
-    /// Told when answers were taken out.
-    taken: Notify,
-    /// What the stream ends with instead of OK.
-    end: OnceLock<Status>,
+    end: Arc<OnceLock<Status>>,
+    account: Arc<Account>,
 }
 
 #[derive(Debug)]
@@ -57,8 +62,7 @@ struct Outgoing {
     number: u64,
     _window: OwnedSemaphorePermit,
     content: Content,
-    bytes: usize,
-    _budget: Option<OwnedSemaphorePermit>,
+    charge: Charge,
 }
 
 #[derive(Debug)]
@@ -75,30 +79,64 @@ enum Content {
 impl Outbox {
     /// A stream with a place among all of them, and of its connection if that is known.
     pub(super) fn open(
+        account: Arc<Account>,
         places: [Option<OwnedSemaphorePermit>; 2],
-        answer_bytes: Arc<Semaphore>,
     ) -> (Arc<Self>, AnswerStream) {
         let (queue, queued) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::default());
+        // What the stream ends with instead of OK.
+        let end = Arc::new(OnceLock::new());
         let stream = AnswerStream {
             queued,
-            shared: shared.clone(),
+            on_its_way: OnItsWay::new(account.clone()),
+            end: end.clone(),
             is_opened: false,
             is_ended: false,
             _places: places,
         };
         let outbox = Self {
             queue,
-            shared,
-            answer_bytes,
+            end,
+            account,
         };
         (Arc::new(outbox), stream)
     }
 
-    /// Waits until few enough bytes of answers wait.
-    pub(super) async fn has_room(&self) {
-        while self.shared.waiting.load(Ordering::Acquire) > OUTBOX_BYTES {
-            self.shared.taken.notified().await;
+    /// Waits until the stream may be read on. `under_way` says how many of its commands are.
+    pub(super) async fn has_room(&self, under_way: impl Fn() -> usize) {
+        loop {
+            let given_back = self.account.given_back();
+            let held = self.account.held();
+            if held > OUTBOX_BYTES {
+                given_back.await;
+            } else if self.account.budget().left() > 0 || held <= MODEST && under_way() < FEW {
+                return;
+            } else {
+                // What others give back wakes nobody: it would be all who wait, each time.
+                let _ = timeout(LOOK, given_back).await;
+            }
+        }
+    }
+
+    /// Waits for room for the answer to this command, if that may be large and must not be refused.
+    pub(super) async fn reserve(&self, command: Option<&Wire>) -> Option<Charge> {
+        let payload = match command {
+            Some(Wire::Fail(fail)) => fail.result.len() + fail.error.len(),
+            _ => return None,
+        };
+        if payload <= SMALL_ANSWER {
+            return None;
+        }
+        loop {
+            let given_back = self.account.given_back();
+            if let Some(room) = self.account.try_charge(ANSWER + payload) {
+                return Some(room);
+            }
+            tokio::select! {
+                () = given_back => {}
+                () = sleep(LOOK) => {}
+                // Carried out all the same; the answer goes nowhere.
+                () = self.closed() => return None,
+            }
         }
     }
 
@@ -109,7 +147,7 @@ impl Outbox {
 
     /// Answers a command that no lane has seen.
     pub(super) fn answer(&self, ticket: Ticket, answer: Answer) {
-        self.put(ticket, Content::Ready(answer), 0, None);
+        self.put(ticket, Content::Ready(answer), self.account.charge(ANSWER));
     }
 
     /// The same, with what a single call would have ended with.
@@ -120,7 +158,7 @@ impl Outbox {
     /// What the stream is to end with, when all that was read is answered.
     pub(super) fn end_with(&self, status: Status) {
         // Only the reader says so, once.
-        let _ = self.shared.end.set(status);
+        let _ = self.end.set(status);
     }
 
     /// As [`Answers::take`], with the kept delivery.
@@ -130,7 +168,7 @@ impl Outbox {
         id: KeyId,
         answer: Result<Reply, LaneError>,
     ) {
-        self.decided(ticket, id, answer, true);
+        self.decided(ticket, id, answer, true, None);
     }
 
     fn decided(
@@ -139,45 +177,36 @@ impl Outbox {
         id: KeyId,
         mut answer: Result<Reply, LaneError>,
         include_delivery: bool,
+        room: Option<Charge>,
     ) {
-        let mut bytes = answer.as_ref().map_or(0, Reply::payload_len);
-        let mut budget = None;
-        // A settlement stands, and its answer is as large as what came with it.
-        let may_be_refused = matches!(answer, Ok(Reply::Claim(_) | Reply::Lookup { .. }));
-        if bytes > SMALL_ANSWER && may_be_refused {
-            budget = self.room_for(bytes);
-            if budget.is_none() {
-                answer = Err(LaneError::QueueFull);
-                bytes = 0;
-            }
+        if let Ok(Reply::Lookup { details, .. }) = &mut answer
+            && !include_delivery
+        {
+            details.delivery = None;
         }
+        let payload = answer.as_ref().map_or(0, Reply::payload_len);
+        let bytes = ANSWER + payload;
+        let may_be_refused = payload > SMALL_ANSWER && answer.as_ref().is_ok_and(changed_nothing);
+        let charge = match room {
+            Some(mut room) if room.bytes() >= bytes => {
+                room.shrink_to(bytes);
+                room
+            }
+            _ if !may_be_refused => self.account.charge(bytes),
+            _ => self.account.try_charge(bytes).unwrap_or_else(|| {
+                answer = Err(LaneError::QueueFull);
+                self.account.charge(ANSWER)
+            }),
+        };
         let content = Content::Decided {
             id,
             answer,
             include_delivery,
         };
-        self.put(ticket, content, bytes, budget);
+        self.put(ticket, content, charge);
     }
 
-    fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let waiting = self.shared.waiting.load(Ordering::Acquire);
-        // One whose answers are all taken out gets the next one in any case.
-        if waiting > 0 && waiting + bytes > self.answer_bytes.available_permits() / SHARE {
-            return None;
-        }
-        let permits = u32::try_from(bytes).ok()?;
-        let budget = self.answer_bytes.clone();
-        budget.try_acquire_many_owned(permits).ok()
-    }
-
-    fn put(
-        &self,
-        ticket: Ticket,
-        content: Content,
-        bytes: usize,
-        budget: Option<OwnedSemaphorePermit>,
-    ) {
-        self.shared.waiting.fetch_add(bytes, Ordering::AcqRel);
+    fn put(&self, ticket: Ticket, content: Content, charge: Charge) {
         let Ticket {
             number,
             window,
@@ -189,15 +218,24 @@ impl Outbox {
             number,
             _window: window,
             content,
-            bytes,
-            _budget: budget,
+            charge,
         });
+    }
+}
+
+/// Whether the command is known to have changed nothing. A Claim may have made the key dead.
+fn changed_nothing(reply: &Reply) -> bool {
+    match reply {
+        Reply::Claim(ClaimReply::Standing(outcome)) => !matches!(outcome, Outcome::Dead { .. }),
+        Reply::Lookup { .. } => true,
+        Reply::Complete { repeat, .. } | Reply::Fail { repeat, .. } => *repeat,
+        Reply::Claim(ClaimReply::Claimed(_)) | Reply::Extend { .. } | Reply::Checkpoint => false,
     }
 }
 
 impl Answers for Outbox {
     fn take(&self, ticket: Ticket, id: KeyId, answer: Result<Reply, LaneError>) {
-        self.decided(ticket, id, answer, false);
+        self.decided(ticket, id, answer, false, None);
     }
 
     fn lost(&self, ticket: Ticket) {
@@ -209,14 +247,57 @@ impl Answers for Outbox {
     }
 }
 
+/// An outbox for the one command that room was reserved for.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    outbox: Arc<Outbox>,
+    room: Mutex<Option<Charge>>,
+}
+
+impl Reserved {
+    pub(super) fn new(outbox: Arc<Outbox>, room: Charge) -> Self {
+        Self {
+            outbox,
+            room: Mutex::new(Some(room)),
+        }
+    }
+}
+
+impl Answers for Reserved {
+    fn take(&self, ticket: Ticket, id: KeyId, answer: Result<Reply, LaneError>) {
+        let room = self
+            .room
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.outbox.decided(ticket, id, answer, false, room);
+    }
+
+    fn lost(&self, ticket: Ticket) {
+        self.outbox.lost(ticket);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.outbox.is_closed()
+    }
+}
+
 /// The stream's answers as HTTP/2 takes them.
 #[derive(Debug)]
 pub struct AnswerStream {
     queued: mpsc::UnboundedReceiver<Outgoing>,
-    shared: Arc<Shared>,
+    on_its_way: OnItsWay,
+    end: Arc<OnceLock<Status>>,
     is_opened: bool,
     is_ended: bool,
     _places: [Option<OwnedSemaphorePermit>; 2],
+}
+
+impl AnswerStream {
+    /// What the messages take that were taken out.
+    pub(super) fn on_its_way(&self) -> &OnItsWay {
+        &self.on_its_way
+    }
 }
 
 impl Stream for AnswerStream {
@@ -236,18 +317,15 @@ impl Stream for AnswerStream {
         }
         let Some(outgoing) = ready!(self.queued.poll_recv(context)) else {
             self.is_ended = true;
-            return Poll::Ready(self.shared.end.get().cloned().map(Err));
+            return Poll::Ready(self.end.get().cloned().map(Err));
         };
         let Outgoing {
             number,
             content,
-            bytes,
+            charge,
             ..
         } = outgoing;
-        if bytes > 0 {
-            self.shared.waiting.fetch_sub(bytes, Ordering::AcqRel);
-            self.shared.taken.notify_one();
-        }
+        self.on_its_way.add(charge);
         let answer = match content {
             Content::Ready(answer) => answer,
             Content::Decided {

@@ -12,7 +12,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::{SessionRpc, WAITS, WINDOW, outbox::Outbox};
+use super::{
+    SessionRpc, WAITS, WINDOW,
+    outbox::{Outbox, Reserved},
+};
 use crate::{
     key::{
         Invalid, Jitter, KeyId,
@@ -110,13 +113,21 @@ impl Reader {
         &self,
         commands: &mut Streaming<SessionRequest>,
     ) -> Result<Option<(OwnedSemaphorePermit, SessionRequest)>, Status> {
-        self.outbox.has_room().await;
+        self.outbox.has_room(|| self.under_way()).await;
         let place = permit(&self.window).await;
         let request = commands.message().await?;
         Ok(request.map(|request| (place, request)))
     }
 
+    /// Commands that have a place of the window and do not wait.
+    fn under_way(&self) -> usize {
+        let taken = WINDOW as usize - self.window.available_permits();
+        taken.saturating_sub(WAITS - self.wait_places.available_permits())
+    }
+
     async fn hand_on(&mut self, place: OwnedSemaphorePermit, request: SessionRequest) {
+        // First of all: whoever waits for room takes no place of others.
+        let room = self.outbox.reserve(request.command.as_ref()).await;
         let budget = match request.command {
             Some(Wire::Claim(_) | Wire::Lookup(_)) | None => &self.admission.callers,
             Some(_) => &self.admission.holders,
@@ -174,9 +185,15 @@ impl Reader {
                 id_of(&it.namespace, &it.key).and_then(|id| checked(id, request::checkpoint(it)))
             }
         };
-        match checked {
-            Ok((id, command)) => self.lanes.submit(id, command, &self.answers, ticket).await,
-            Err(status) => self.outbox.refuse(ticket, &status),
+        match (checked, room) {
+            (Ok((id, command)), None) => {
+                self.lanes.submit(id, command, &self.answers, ticket).await;
+            }
+            (Ok((id, command)), Some(room)) => {
+                let answers: Arc<dyn Answers> = Arc::new(Reserved::new(self.outbox.clone(), room));
+                self.lanes.submit(id, command, &answers, ticket).await;
+            }
+            (Err(status), _) => self.outbox.refuse(ticket, &status),
         }
     }
 

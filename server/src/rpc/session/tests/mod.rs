@@ -1,5 +1,8 @@
 //! An outbox by itself, and a stream's deadline without a network.
 
+mod body;
+mod bounds;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +17,7 @@ use tokio_stream::StreamExt as _;
 use tonic::{Code, body::Body};
 use tower::ServiceExt as _;
 
-use super::*;
+use super::{outbox::Reserved, *};
 use crate::{
     key::{
         Fence, KeyId, Timestamp,
@@ -58,23 +61,27 @@ fn completed(bytes: usize) -> Result<Reply, LaneError> {
     })))
 }
 
-fn large(bytes: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(bytes))
+fn open(budget: &Arc<Budget>) -> (Arc<Outbox>, AnswerStream) {
+    let account = Account::open(budget.clone());
+    Outbox::open(account, [Some(place()), None])
 }
 
+/// The next answer, as if it were written by now.
 async fn next(answers: &mut AnswerStream) -> Option<Result<v1::SessionResponse, Status>> {
-    timeout(SOON, answers.next()).await.expect("a message")
+    let answer = timeout(SOON, answers.next()).await.expect("a message");
+    drop(answers.on_its_way().take());
+    answer
 }
 
 /// Takes the next answer out, and says whether it is a result. Else it is to be asked again.
 async fn is_result(answers: &mut AnswerStream) -> bool {
     match next(answers).await.unwrap().unwrap().answer.unwrap() {
-        Answer::Claim(_) => true,
+        Answer::Claim(_) | Answer::Fail(_) => true,
         Answer::Error(error) => {
             assert_eq!(error.code, Code::ResourceExhausted as i32);
             false
         }
-        other => panic!("{other:?}"),
+        _ => panic!("another answer"),
     }
 }
 
@@ -85,9 +92,10 @@ async fn opened(answers: &mut AnswerStream) {
 
 #[tokio::test]
 async fn the_budget_has_its_place_back_when_an_answer_is_decided_and_the_window_when_it_is_taken() {
-    let (outbox, mut answers) = Outbox::open([Some(place()), None], large(MIB));
+    let (outbox, mut answers) = open(&Budget::new(MIB));
     opened(&mut answers).await;
-    let (window, budget) = (large(1), large(1));
+    let places = || Arc::new(Semaphore::new(1));
+    let (window, budget) = (places(), places());
     let ticket = Ticket {
         number: 1,
         window: window.clone().try_acquire_owned().unwrap(),
@@ -101,84 +109,9 @@ async fn the_budget_has_its_place_back_when_an_answer_is_decided_and_the_window_
 }
 
 #[tokio::test]
-async fn a_stream_that_keeps_up_gets_all_large_answers() {
-    let bytes = large(4 * MIB);
-    let (outbox, mut answers) = Outbox::open([Some(place()), None], bytes.clone());
-    opened(&mut answers).await;
-    for number in 1..=20 {
-        outbox.take(ticket(number), key(), completed(3 * MIB));
-        assert_eq!(bytes.available_permits(), MIB);
-        assert!(is_result(&mut answers).await, "{number}");
-    }
-    assert_eq!(bytes.available_permits(), 4 * MIB);
-}
-
-#[tokio::test]
-async fn streams_that_nobody_reads_leave_room_for_the_large_answers_of_others() {
-    let bytes = large(64 * MIB);
-    let mut unread = Vec::new();
-    for _ in 0..16 {
-        let (outbox, answers) = Outbox::open([Some(place()), None], bytes.clone());
-        for number in 1..=200 {
-            outbox.take(ticket(number), key(), completed(MIB));
-        }
-        unread.push((outbox, answers));
-    }
-    assert!(bytes.available_permits() > 4 * MIB);
-    let (outbox, mut answers) = Outbox::open([Some(place()), None], bytes.clone());
-    opened(&mut answers).await;
-    outbox.take(ticket(1), key(), completed(MIB));
-    assert!(is_result(&mut answers).await);
-
-    // Each of the others has had its part, and every command its answer.
-    for (outbox, mut answers) in unread {
-        drop(outbox);
-        opened(&mut answers).await;
-        let mut results = 0;
-        for _ in 1..=200 {
-            results += usize::from(is_result(&mut answers).await);
-        }
-        assert!((1..=8).contains(&results), "{results}");
-        assert!(next(&mut answers).await.is_none());
-    }
-    assert_eq!(bytes.available_permits(), 64 * MIB);
-}
-
-#[tokio::test]
-async fn what_nobody_reads_any_more_takes_no_room() {
-    let bytes = large(MIB);
-    let (outbox, answers) = Outbox::open([Some(place()), None], bytes.clone());
-    outbox.take(ticket(1), key(), completed(MIB / 2));
-    drop(answers);
-    assert_eq!(bytes.available_permits(), MIB);
-    outbox.take(ticket(2), key(), completed(MIB / 2));
-    assert_eq!(bytes.available_permits(), MIB);
-    assert!(outbox.is_closed());
-    timeout(SOON, outbox.closed()).await.unwrap();
-}
-
-#[tokio::test]
-async fn there_is_room_again_when_enough_was_taken_out() {
-    let (outbox, mut answers) = Outbox::open([Some(place()), None], large(ALL_OUTBOX_BYTES));
-    timeout(SOON, outbox.has_room()).await.unwrap();
-    for number in 1..=3 {
-        outbox.take(ticket(number), key(), completed(OUTBOX_BYTES / 2));
-    }
-    let waits = tokio::spawn({
-        let outbox = outbox.clone();
-        async move { outbox.has_room().await }
-    });
-    tokio::task::yield_now().await;
-    assert!(!waits.is_finished());
-    opened(&mut answers).await;
-    assert!(is_result(&mut answers).await);
-    timeout(SOON, waits).await.unwrap().unwrap();
-}
-
-#[tokio::test]
 async fn the_stream_ends_when_the_last_answer_is_taken_and_says_how() {
     for end in [None, Some(status::deadline_exceeded())] {
-        let (outbox, mut answers) = Outbox::open([Some(place()), None], large(MIB));
+        let (outbox, mut answers) = open(&Budget::new(MIB));
         opened(&mut answers).await;
         if let Some(end) = &end {
             outbox.end_with(end.clone());
