@@ -9,7 +9,7 @@ use hyper::{
     service::{Service as _, service_fn},
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use tokio::{
@@ -178,7 +178,7 @@ impl Server {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         let calls = Connection::new();
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let mut builder = http2::Builder::new(calls.clone());
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.settings.streams_per_connection)

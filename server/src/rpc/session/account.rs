@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use tokio::sync::{Notify, futures::Notified};
@@ -38,6 +38,11 @@ impl Budget {
             .saturating_sub(self.taken.load(Ordering::Relaxed))
     }
 
+    /// Whether so little is left that whoever does not read has to make room.
+    pub fn is_crowded(&self) -> bool {
+        self.left() < self.limit / 2
+    }
+
     fn try_take(&self, bytes: usize) -> bool {
         let take = |taken: usize| Some(taken + bytes).filter(|taken| *taken <= self.limit);
         self.taken
@@ -51,6 +56,10 @@ impl Budget {
 pub(super) struct Account {
     budget: Arc<Budget>,
     held: AtomicUsize,
+    /// Answers that were put into the stream.
+    put: AtomicU64,
+    /// Answers of these that were written, or thrown away with the stream.
+    written: AtomicU64,
     given_back: Notify,
 }
 
@@ -59,6 +68,8 @@ impl Account {
         Arc::new(Self {
             budget,
             held: AtomicUsize::new(0),
+            put: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             given_back: Notify::new(),
         })
     }
@@ -70,6 +81,16 @@ impl Account {
     /// Bytes that this stream's answers take.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Acquire)
+    }
+
+    /// Answers that were ever put into the stream.
+    pub fn put(&self) -> u64 {
+        self.put.load(Ordering::Acquire)
+    }
+
+    /// How many of them are written.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
     }
 
     /// Ends when something is given back after this call.
@@ -106,6 +127,7 @@ impl Account {
         Charge {
             account: self.clone(),
             bytes,
+            answers: 0,
         }
     }
 
@@ -121,9 +143,17 @@ impl Account {
 pub(super) struct Charge {
     account: Arc<Account>,
     bytes: usize,
+    /// How many answers it is for; none while it is only reserved.
+    answers: u64,
 }
 
 impl Charge {
+    /// Is for an answer that is put into the stream now.
+    pub fn put(&mut self) {
+        self.answers += 1;
+        self.account.put.fetch_add(1, Ordering::AcqRel);
+    }
+
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -140,12 +170,16 @@ impl Charge {
     /// Takes over what `other` has, of the same stream.
     pub fn merge(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);
+        self.answers += std::mem::take(&mut other.answers);
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        if self.bytes > 0 {
+        if self.bytes > 0 || self.answers > 0 {
+            self.account
+                .written
+                .fetch_add(self.answers, Ordering::AcqRel);
             self.account.give_back(self.bytes);
         }
     }

@@ -37,6 +37,11 @@ impl OnItsWay {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
     pub(super) fn take(&self) -> Option<Charge> {
         let mut all = self.charge.lock().unwrap_or_else(PoisonError::into_inner);
         all.take()

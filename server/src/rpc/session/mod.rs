@@ -15,23 +15,30 @@
 //!   by then, and of a few for each stream: of 2 × 16,384 places 0.7 GiB, and of 4,096 streams, 116
 //!   KiB each, 0.5 GiB. Without checkpoints and error texts it is 180 MiB together.
 //! - **Bytes of one stream**: one with more than [`OUTBOX_BYTES`] of answers is not read on.
+//! - **Time**: a stream whose client leaves answers unread for half a minute is given up, and earlier
+//!   where others need the room; see [`patience`].
 //! - **Waits**: [`WAITS`] of the window. Claims beyond that are answered at once with what stands.
 //! - **Streams**: [`STREAMS`], and [`SESSIONS`](super::SESSIONS) on one connection.
 //!
-//! So a client that does not read costs a window of commands and what their answers take. Lanes never wait for an outbox. Of others it holds up
+//! So a client that does not read costs a window of commands and what their answers take, for as
+//! long as that patience lasts. Lanes never wait for an outbox. Of others it holds up
 //! - large answers, if it and its like have taken all the room: to Claim, Lookup and a Fail that is
 //!   sent again `QUEUE_FULL` is told, and a Fail with a large result waits;
 //! - streams with more than a few commands under way, if the room is used up by small answers.
 //!
+//! Both end when those that do not read are given up, 5 to 10 seconds later.
+//!
 //! # How it ends
 //! When the client ends its side, its deadline passes, it sends what is no message, or the server
 //! stops: nothing more is read, what was read is answered, and the stream ends. When the client is
-//! gone, the same as for single calls: what holders said is carried out, what callers asked is
-//! dropped where it was not begun.
+//! gone, or the stream is given up, the same as for single calls: what holders said is carried out,
+//! what callers asked is dropped where it was not begun. A stream that is given up is reset, because
+//! a status would come behind what the client does not read.
 
 mod account;
 mod body;
 mod outbox;
+mod patience;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -104,7 +111,8 @@ impl SessionService for SessionRpc {
     ) -> Result<Response<AnswerStream>, Status> {
         let place = self.streams.clone().try_acquire_owned();
         let place = place.map_err(|_| status::too_many_requests())?;
-        let of_connection = match request.extensions().get::<OnConnection>() {
+        let connection = request.extensions().get::<OnConnection>().cloned();
+        let of_connection = match &connection {
             Some(connection) => {
                 let place = connection.place();
                 Some(place.ok_or_else(status::too_many_requests)?)
@@ -113,6 +121,15 @@ impl SessionService for SessionRpc {
         };
         let deadline = request.extensions().get().and_then(Deadline::named);
         let account = Account::open(self.answer_bytes.clone());
+        if let Some(connection) = connection {
+            let stream = Arc::downgrade(&account);
+            tokio::spawn(async move {
+                if patience::is_used_up(stream).await {
+                    tracing::info!("a stream is given up: its client does not read the answers");
+                    connection.give_up();
+                }
+            });
+        }
         let (outbox, answers) = Outbox::open(account, [Some(place), of_connection]);
         let on_its_way = answers.on_its_way().clone();
         let reader = Reader::new(self, outbox, deadline);

@@ -206,7 +206,8 @@ impl Outbox {
         self.put(ticket, content, charge);
     }
 
-    fn put(&self, ticket: Ticket, content: Content, charge: Charge) {
+    fn put(&self, ticket: Ticket, content: Content, mut charge: Charge) {
+        charge.put();
         let Ticket {
             number,
             window,

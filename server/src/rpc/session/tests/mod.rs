@@ -2,6 +2,7 @@
 
 mod body;
 mod bounds;
+mod patience;
 
 use std::time::Duration;
 
