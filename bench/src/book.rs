@@ -39,8 +39,10 @@ pub mod figure {
     pub const HOT_SHARE: Figure = "HOT share of completions, worst size";
     pub const PURGED: Figure = "rows purged under full load";
     pub const CLAIMED_BESIDE_PURGE: Figure = "session claims beside the purge";
-    pub const P99_BESIDE_PURGE_US: Figure = "claim p99 beside the purge, half load, µs";
-    pub const P99_QUIET_US: Figure = "claim p99 without the purge, half load, µs";
+    pub const FULL_P99_BESIDE_PURGE_US: Figure = "claim p99 beside the purge, full load, µs";
+    pub const FULL_P99_QUIET_US: Figure = "claim p99 without the purge, full load, µs";
+    pub const HALF_P99_BESIDE_PURGE_US: Figure = "claim p99 beside the purge, half load, µs";
+    pub const HALF_P99_QUIET_US: Figure = "claim p99 without the purge, half load, µs";
     pub const IDLE_MIB: Figure = "resident memory idle, worse engine, MiB";
     pub const LOADED_MIB: Figure = "resident memory with 256 callers, worse engine, MiB";
 
