@@ -161,7 +161,7 @@ async fn a_stream_that_is_dropped_unread_gives_back_all_that_it_took() {
             }
             for m in 0..WINDOW {
                 session.send(claim(&format!("{n}/{m}"), 1));
-                // Few, because each is a round of its own.
+                // Few, because each is a command of a holder, and these come first.
                 if m % 40 == 0 {
                     session.send(extend("held", &granted.token));
                 }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::key::KeyId;
 
-/// Places: a power of two. 512 KiB a lane.
-const PLACES: usize = 64 * 1024;
+/// Places: a power of two. 1 MiB a lane.
+const PLACES: usize = 128 * 1024;
 
 /// See the module's documentation. Forgets a key when another takes its place.
 #[derive(Debug)]

@@ -181,12 +181,15 @@ impl Store for PostgresStore {
         if novelty.is_likely(records.len()) {
             let statement = batches::InsertAll(claims()?);
             match slot.call(&self.connector, &statement).await {
-                Ok(Some(inserted)) => return Ok(inserted),
+                Ok(Some(inserted)) => {
+                    novelty.was(true);
+                    return Ok(inserted);
+                }
                 Ok(None) => {}
                 // One of them is bad, or the function may not be called: the other way tells.
                 Err(StoreError::Rejected(cause)) => {
                     tracing::debug!(%cause, "a batch could not be inserted as a whole");
-                    novelty.was(false);
+                    novelty.refused();
                 }
                 Err(error) => return Err(error),
             }

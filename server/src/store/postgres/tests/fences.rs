@@ -44,7 +44,7 @@ async fn a_fence_never_goes_back(size: usize, new: bool) {
     let store = Arc::new(PostgresStore::open(&options).await.unwrap());
     turn_the_clock_back(&fresh, &store).await;
     if new {
-        for batch in 0..20 {
+        for batch in 0..40 {
             testing::claim_all(&*store, &testing::ids(&format!("new-{batch}"), 3)).await;
         }
     }

@@ -95,7 +95,7 @@ impl Fresh {
 
 /// Enough batches of new keys that the next is taken for one.
 async fn expect_new_keys(fresh: &Fresh) {
-    for batch in 0..20 {
+    for batch in 0..40 {
         testing::claim_all(&fresh.store, &testing::ids(&format!("new-{batch}"), 3)).await;
     }
 }

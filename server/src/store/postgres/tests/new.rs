@@ -138,7 +138,7 @@ async fn batches_taken_for_new_never_wait_for_each_other_in_a_circle() {
                         _ => ids.rotate_left(150),
                     }
                     let records: Vec<_> = ids.iter().map(testing::claim).collect();
-                    for _ in 0..20 {
+                    for _ in 0..40 {
                         store.lanes[0].novelty.was(true);
                     }
                     start.wait().await;
