@@ -130,7 +130,8 @@ pub(super) struct Keys<'t> {
     transaction: &'t Transaction<'t>,
     find: CachedStatement<'t>,
     index: &'t KeyIndex,
-    /// What the memory has and no record, so that it does not go to the table after all.
+    /// What the memory has and no record, so that it does not go to the table after all. The cursor
+    /// passes it like any other.
     gone: Vec<KeyDigest>,
     changes: Changes,
 }
@@ -205,12 +206,14 @@ impl<'t> Keys<'t> {
     }
 
     fn move_to_table(&mut self, count: usize) -> Result<(), CallError> {
-        let (mut next, is_new_round) = self.index.next_to_move(count);
-        next.retain(|(digest, _)| !self.gone.contains(digest));
+        let (next, is_new_round) = self.index.next_to_move(count);
         let mut add = self
             .transaction
             .prepare_cached(include_str!("sql/index_record.sql"))?;
         for (digest, id) in &next {
+            if self.gone.contains(digest) {
+                continue;
+            }
             add.execute(params![digest, id])
                 .map_err(|error| broken_or(error, *id))?;
         }

@@ -223,6 +223,27 @@ async fn what_is_claimed_after_all_was_purged_is_found_at_the_next_start() {
     }
 }
 
+/// The key that a round would begin with was deleted by hand and is claimed again at that moment.
+#[tokio::test]
+async fn a_round_that_begins_with_a_record_deleted_by_hand_leaves_none_behind() {
+    let mut fresh = Fresh::keeping(2).await;
+    let mut ids = testing::ids("n", 8);
+    ids.sort_by(|one, other| one.digest().cmp(other.digest()));
+    // Single claims, each of which moves one digest; the first two end up behind the cursor.
+    for n in [4, 5, 6, 7, 1, 0] {
+        testing::claim_all(&fresh.store, &ids[n..=n]).await;
+    }
+    let delete = "DELETE FROM records WHERE digest = ?1";
+    let deleted = fresh.connection().execute(delete, [ids[0].digest()]);
+    assert_eq!(deleted.unwrap(), 1);
+    for n in [0, 2] {
+        testing::claim_all(&fresh.store, &ids[n..=n]).await;
+        check_file(&fresh);
+    }
+    fresh.reopen(2).await;
+    assert!(testing::load(&fresh.store, &ids[1]).await.is_some());
+}
+
 #[tokio::test]
 async fn two_records_of_one_key_are_refused_at_the_start() {
     for kept in [FEW, 0] {
