@@ -60,9 +60,9 @@ CREATE TABLE records (
     delivery        BLOB,
 
     -- Each says what a bug of ours would break first.
-    CONSTRAINT records_end CHECK ((expires_at_us IS NULL) = (state IN (1, 6))),
+    CONSTRAINT records_end CHECK ((expires_at_us IS NULL) = (state NOT BETWEEN 2 AND 5)),
     CONSTRAINT records_lease CHECK ((lease_until_us IS NULL) = (state <> 1)),
-    CONSTRAINT records_result CHECK ((result IS NULL) = (state NOT IN (2, 3)))
+    CONSTRAINT records_result CHECK ((result IS NULL) = (state NOT BETWEEN 2 AND 3))
 ) STRICT;
 
 -- What the purge has to look at. By time alone, so that new rows go to its end, page after page.

@@ -16,7 +16,7 @@ use crate::{
     config::{Config, StoreConfig},
     key::limits,
     lanes::Lanes,
-    net::{AdmissionLayer, DeadlineLayer, MalformedLayer, Server},
+    net::{AdmissionLayer, DeadlineLayer, Server, malformed_layer},
     policies::{Policies, PolicyError},
     purge::{self, PurgeMetrics},
     rpc::{Admission, IdempotencyRpc, Services, SessionRpc},
@@ -181,7 +181,7 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
         // Outermost, so that time spent waiting for admission counts.
         .layer(DeadlineLayer)
         // Tonic's own refusals of messages it cannot read.
-        .layer(MalformedLayer)
+        .layer(malformed_layer())
         .layer(AdmissionLayer(of_calls))
         .service(Services::new(calls, others));
 

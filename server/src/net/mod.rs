@@ -13,7 +13,7 @@ mod serve;
 pub use admission::AdmissionLayer;
 pub use cork::Cork;
 pub use deadline::DeadlineLayer;
-pub use malformed::MalformedLayer;
+pub use malformed::malformed_layer;
 pub use serve::{NetSettings, Server};
 
 /// What every layer passes on.
