@@ -7,6 +7,7 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=semel");
     let files = [
+        "semel/v1/answer.proto",
         "semel/v1/idempotency.proto",
         "semel/v1/outcome.proto",
         "semel/v1/session.proto",

@@ -32,6 +32,12 @@ impl Context {
         self.fence
     }
 
+    /// A key for one step of the operation, the same for every attempt at it: to be sent downstream as
+    /// its `Idempotency-Key`. See [`Held::downstream_key`].
+    pub fn downstream_key(&self, step: &str) -> String {
+        self.held.downstream_key(step)
+    }
+
     /// Which attempt at the operation this is, counted from 1.
     pub fn attempt(&self) -> u32 {
         self.attempt

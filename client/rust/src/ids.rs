@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 /// A number that never repeats and never decreases for a key.
 ///
@@ -113,5 +114,31 @@ impl Held {
     /// The proof of the claim.
     pub fn token(&self) -> &Token {
         &self.token
+    }
+
+    /// A key for one step of the operation, to be sent downstream as its `Idempotency-Key`.
+    ///
+    /// It is the same for every attempt at the operation, whoever makes it: a second holder, who cannot
+    /// know how far the first one came, asks the downstream system the same question again. Worked out
+    /// from namespace, key and step by SHA-256, so it shows nothing of them. 38 characters.
+    ///
+    /// ```
+    /// # use semel_client::{Held, Token};
+    /// let held = Held::new("payments", "order-4711", Token::new("…"));
+    /// assert_eq!(held.downstream_key("charge"), "semel-d0eb155aeec99b31507a8a210fb75d64");
+    /// assert_ne!(held.downstream_key("charge"), held.downstream_key("refund"));
+    /// ```
+    pub fn downstream_key(&self, step: &str) -> String {
+        let mut digest = Sha256::new();
+        for part in [self.namespace.as_str(), &self.key, step] {
+            // With the length before it, so that "ab", "c" is not "a", "bc".
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        let mut text = String::from("semel-");
+        for byte in &digest.finalize()[..16] {
+            text.push_str(&format!("{byte:02x}"));
+        }
+        text
     }
 }

@@ -59,6 +59,8 @@ mod outcome;
 mod retry;
 mod rpc;
 mod session;
+#[cfg(any(feature = "receiver", feature = "sender"))]
+pub mod webhook;
 
 pub use builder::{Builder, Transport};
 pub use claim::{Claim, Delivery};

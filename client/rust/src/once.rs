@@ -195,7 +195,7 @@ impl Once {
     }
 
     /// Claims, again and again while the key is in progress and the wait is not over.
-    async fn ask(&self) -> Result<ClaimOutcome, Error> {
+    pub(crate) async fn ask(&self) -> Result<ClaimOutcome, Error> {
         let give_up = after(Instant::now(), self.claim.asked_wait());
         let mut answer = self.client.claim(&self.claim).await;
         if let Err(Error::Superseded { .. }) = answer {
@@ -216,7 +216,11 @@ impl Once {
         answer
     }
 
-    async fn run_claimed<F, W, T, E>(&self, claimed: Claimed, work: F) -> Result<Run, Error>
+    pub(crate) async fn run_claimed<F, W, T, E>(
+        &self,
+        claimed: Claimed,
+        work: F,
+    ) -> Result<Run, Error>
     where
         F: FnOnce(Context) -> W,
         W: Future<Output = Result<T, E>>,

@@ -76,7 +76,7 @@ fn package() -> Result<PathBuf, String> {
         .filter(|tool| {
             tool.file_name()
                 .to_string_lossy()
-                .starts_with("webhooks-examples-")
+                .starts_with("octokit-webhooks-examples-")
         })
         .map(|tool| tool.path().join(PACKAGE))
         .find(|package| package.is_dir())

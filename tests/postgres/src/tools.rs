@@ -47,6 +47,48 @@ pub fn python_package(name: &str, version: &str) -> Result<PathBuf, Error> {
     })
 }
 
+/// A directory of Python packages with all that they need, for `PYTHONPATH`. `name` stands for the list.
+pub fn python_packages(name: &str, requirements: &[&str]) -> Result<PathBuf, Error> {
+    fetch_once(name, |dir| {
+        let pip = find_pip(&requirements.join(" "), dir)?;
+        let mut command = pip_command(&pip, dir);
+        command.args(requirements);
+        run(
+            &mut command,
+            &format!("installing {requirements:?} with pip"),
+        )?;
+        remove(&venv_in(dir))
+    })
+}
+
+/// The directory of the npm package `name` at `version`, without any scripts run.
+pub fn node_package(name: &str, version: &str) -> Result<PathBuf, Error> {
+    let tool = format!(
+        "{}-{version}",
+        name.trim_start_matches('@').replace('/', "-")
+    );
+    let dir = fetch_once(&tool, |dir| npm_install(name, version, dir))?;
+    Ok(dir.join("node_modules").join(name))
+}
+
+fn npm_install(name: &str, version: &str, dir: &Path) -> Result<(), Error> {
+    // npm looks for a package.json upwards from its prefix unless there is one.
+    let package = dir.join("package.json");
+    fs::write(&package, "{ \"private\": true }\n").map_err(Error::at("write", &package))?;
+    let mut npm = Command::new("npm");
+    npm.args([
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--prefix",
+    ])
+    .arg(dir)
+    .arg(format!("{name}@{version}"))
+    .current_dir(dir);
+    run(&mut npm, &format!("installing {name} with npm"))
+}
+
 fn fetch_once_in<E: From<Error>>(
     tools: &Path,
     name: &str,
@@ -74,17 +116,23 @@ fn fetch_once_in<E: From<Error>>(
 
 fn pip_install(requirement: &str, dir: &Path) -> Result<(), Error> {
     let pip = find_pip(requirement, dir)?;
-    let mut command = Command::new(&pip);
+    let mut command = pip_command(&pip, dir);
+    command.args(["--no-deps", requirement]);
+    run(&mut command, &format!("installing {requirement} with pip"))?;
+    remove(&venv_in(dir))
+}
+
+/// Installs prebuilt packages into `dir`.
+fn pip_command(pip: &Path, dir: &Path) -> Command {
+    let mut command = Command::new(pip);
     command
-        .args(["-m", "pip", "install", "--quiet", "--no-input", "--no-deps"])
+        .args(["-m", "pip", "install", "--quiet", "--no-input"])
         .args(["--disable-pip-version-check", "--only-binary=:all:"])
         // A machine's own wish to install for the user contradicts --target.
         .env("PIP_USER", "0")
         .arg("--target")
-        .arg(dir)
-        .arg(requirement);
-    run(&mut command, &format!("installing {requirement} with pip"))?;
-    remove(&venv_in(dir))
+        .arg(dir);
+    command
 }
 
 /// A Python that has pip: the machine's own, or one in a virtual environment made for

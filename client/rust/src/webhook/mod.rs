@@ -1,0 +1,22 @@
+//! Webhooks: who a delivery is from, what it is called, and answering it once; and sending them so that
+//! others can.
+//!
+//! - [`Receiver`] (feature `receiver`) is a layer for axum, or any [`tower::Service`] over `http`.
+//! - [`Preset`] (feature `receiver`) says where providers put things.
+//! - [`signature`] checks and makes signatures.
+//! - [`Sender`] (feature `sender`) sends events with retries.
+
+#[cfg(feature = "receiver")]
+pub mod preset;
+#[cfg(feature = "receiver")]
+pub mod receiver;
+#[cfg(feature = "sender")]
+pub mod sender;
+pub mod signature;
+
+#[cfg(feature = "receiver")]
+pub use preset::Preset;
+#[cfg(feature = "receiver")]
+pub use receiver::Receiver;
+#[cfg(feature = "sender")]
+pub use sender::Sender;

@@ -1,0 +1,26 @@
+//! HMAC with SHA-256 over content in parts.
+
+use std::borrow::Cow;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use super::Secret;
+
+fn over(secret: &Secret, content: &[Cow<'_, [u8]>]) -> Hmac<Sha256> {
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(secret.bytes()).expect("an HMAC takes a key of any length");
+    for part in content {
+        mac.update(part);
+    }
+    mac
+}
+
+/// Compares in constant time. A signature that was cut short is none.
+pub(super) fn is_of(secret: &Secret, content: &[Cow<'_, [u8]>], signature: &[u8]) -> bool {
+    over(secret, content).verify_slice(signature).is_ok()
+}
+
+pub(super) fn sign(secret: &Secret, content: &[Cow<'_, [u8]>]) -> [u8; 32] {
+    over(secret, content).finalize().into_bytes().into()
+}

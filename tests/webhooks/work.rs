@@ -1,0 +1,223 @@
+//! Handlers whose clients leave, work that goes on after its answer, and whose answer it is.
+
+use std::{sync::Arc, time::Duration};
+
+use semel_client::{Context, RecordState, webhook::Receiver};
+use tokio::sync::Semaphore;
+
+use crate::support::*;
+
+const KEY: [(&str, &str); 1] = [("idempotency-key", "k")];
+
+#[tokio::test]
+async fn a_client_that_hangs_up_does_not_stop_the_handler_half_way() {
+    let semel = Semel::start("").await;
+    let gate = Arc::new(Semaphore::new(0));
+    let handlers_gate = gate.clone();
+    let service = Service::start(by_key(semel.client()), move |_, _, _| Told {
+        gate: Some(handlers_gate.clone()),
+        ..say(200, "done")
+    })
+    .await;
+    let caller = Caller::new();
+    let hasty = tokio::spawn({
+        let (caller, url) = (caller.clone(), service.url());
+        async move { caller.post(&url, &KEY, "").await }
+    });
+    until("the handler runs", || service.begun() == 1).await;
+    hasty.abort();
+    let _ = hasty.await;
+    // The server has seen that the client is gone when it takes the next one.
+    assert_eq!(caller.post(&service.url(), &KEY, "").await.status, 409);
+    gate.add_permits(1);
+    within(service.receiver.drain()).await;
+    let again = caller.post(&service.url(), &KEY, "").await;
+    assert_eq!((again.status, again.is_replayed()), (200, true));
+    assert_eq!(service.begun(), 1);
+}
+
+#[tokio::test]
+async fn one_principals_answer_is_never_anothers() {
+    let semel = Semel::start("").await;
+    let receiver = by_key(semel.client()).principal(|parts| {
+        let account = parts.headers.get("x-account")?.to_str().ok()?;
+        Some(account.to_owned())
+    });
+    let service = Service::start(receiver, |_, headers, _| {
+        let account = headers["x-account"].to_str().unwrap().to_owned();
+        say(200, format!("for {account}"))
+    })
+    .await;
+    let caller = Caller::new();
+    for (account, is_replayed) in [("a", false), ("b", false), ("a", true), ("b", true)] {
+        let headers = [KEY[0], ("x-account", account)];
+        let answer = caller.post(&service.url(), &headers, "").await;
+        assert_eq!(answer.body, format!("for {account}"));
+        assert_eq!(answer.is_replayed(), is_replayed);
+    }
+    let nobody = caller.post(&service.url(), &KEY, "").await;
+    assert_eq!(
+        (nobody.status, nobody.problem().as_str()),
+        (401, "no-principal")
+    );
+}
+
+#[tokio::test]
+async fn the_handler_is_told_of_its_claim_and_has_keys_for_its_own_calls() {
+    let semel = Semel::start("").await;
+    let receiver = by_key(semel.client());
+    let app = axum::Router::new()
+        .route(
+            "/",
+            axum::routing::post(
+                |axum::Extension(work): axum::Extension<Context>| async move {
+                    format!(
+                        "{} {} {}",
+                        work.fence(),
+                        work.attempt(),
+                        work.downstream_key("charge")
+                    )
+                },
+            ),
+        )
+        .layer(receiver);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+    let answer = Caller::new().post(&url, &KEY, "").await;
+    let said = String::from_utf8_lossy(&answer.body).into_owned();
+    let [fence, attempt, key] = said.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{said}")
+    };
+    let record = semel.client().lookup("api", "k").await.unwrap().unwrap();
+    let RecordState::Completed(completed) = record.state else {
+        panic!("not completed")
+    };
+    assert_eq!(fence, completed.fence.to_string());
+    assert_eq!(attempt, "1");
+    assert!(key.starts_with("semel-") && key.len() == 38, "{key}");
+    server.abort();
+}
+
+#[tokio::test]
+async fn it_works_under_plain_hyper_too() {
+    use tower::ServiceExt as _;
+    let semel = Semel::start("").await;
+    let handler = tower::service_fn(|request: http::Request<_>| async move {
+        let body: http_body_util::Full<bytes::Bytes> = request.into_body();
+        Ok::<_, std::convert::Infallible>(http::Response::new(body))
+    });
+    let service = tower::Layer::layer(&by_key(semel.client()), handler);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let service = service.clone();
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(
+                hyper_util::rt::TokioIo::new(socket),
+                hyper::service::service_fn(move |request| service.clone().oneshot(request)),
+            ));
+        }
+    });
+    let caller = Caller::new();
+    for is_replayed in [false, true] {
+        let answer = caller.post(&url, &KEY, "echo").await;
+        assert_eq!((answer.status, &answer.body[..]), (200, &b"echo"[..]));
+        assert_eq!(answer.is_replayed(), is_replayed);
+    }
+    server.abort();
+}
+
+fn at_once(semel: &Semel, most: usize) -> Receiver {
+    by_key(semel.client()).accept_at_once(most)
+}
+
+#[tokio::test]
+async fn accepted_at_once_it_is_202_for_all_and_the_work_is_done_afterwards() {
+    let semel = Semel::start("").await;
+    let gate = Arc::new(Semaphore::new(0));
+    let handlers_gate = gate.clone();
+    let service = Service::start(at_once(&semel, 8), move |_, _, _| Told {
+        gate: Some(handlers_gate.clone()),
+        ..say(200, "done")
+    })
+    .await;
+    let caller = Caller::new();
+    let first = caller.post(&service.url(), &KEY, "").await;
+    assert_eq!((first.status, first.is_replayed()), (202, false));
+    let meanwhile = caller.post(&service.url(), &KEY, "").await;
+    assert_eq!((meanwhile.status, meanwhile.is_replayed()), (202, true));
+    let other = caller.post(&service.url(), &KEY, "another").await;
+    assert_eq!(
+        (other.status, other.problem().as_str()),
+        (422, "key-reused")
+    );
+    until("the handler runs", || service.begun() == 1).await;
+    gate.add_permits(1);
+    within(service.receiver.drain()).await;
+    let record = semel.client().lookup("api", "k").await.unwrap().unwrap();
+    assert!(
+        matches!(record.state, RecordState::Completed(_)),
+        "{:?}",
+        record.state
+    );
+    let afterwards = caller.post(&service.url(), &KEY, "").await;
+    assert_eq!((afterwards.status, afterwards.is_replayed()), (202, true));
+    assert_eq!(service.begun(), 1);
+}
+
+#[tokio::test]
+async fn accepted_work_that_fails_or_panics_is_tried_again_without_the_sender() {
+    let semel = Semel::start("[namespaces.api]\nbackoff_initial = \"1ms\"\n").await;
+    let service = Service::start(at_once(&semel, 8), |n, _, _| match n {
+        0 => say(503, "not now"),
+        1 => panic!("the second time"),
+        _ => say(200, "done"),
+    })
+    .await;
+    let answer = Caller::new().post(&service.url(), &KEY, "").await;
+    assert_eq!(answer.status, 202);
+    until("the third attempt has ended", || {
+        service.ended.load(std::sync::atomic::Ordering::SeqCst) == 2
+    })
+    .await;
+    within(service.receiver.drain()).await;
+    let record = semel.client().lookup("api", "k").await.unwrap().unwrap();
+    let RecordState::Completed(completed) = record.state else {
+        panic!("not completed")
+    };
+    assert_eq!(completed.attempt, 3);
+}
+
+#[tokio::test]
+async fn accepted_work_is_bounded_and_what_is_over_comes_again() {
+    let semel = Semel::start("").await;
+    let gate = Arc::new(Semaphore::new(0));
+    let handlers_gate = gate.clone();
+    let service = Service::start(at_once(&semel, 1), move |_, _, _| Told {
+        gate: Some(handlers_gate.clone()),
+        ..say(200, "")
+    })
+    .await;
+    let caller = Caller::new();
+    assert_eq!(caller.post(&service.url(), &KEY, "").await.status, 202);
+    let second = [("idempotency-key", "l")];
+    let over = caller.post(&service.url(), &second, "").await;
+    assert_eq!(
+        (over.status, over.problem().as_str()),
+        (503, "too-much-work")
+    );
+    assert!(over.header("retry-after").is_some());
+    assert!(
+        semel.client().lookup("api", "l").await.unwrap().is_none(),
+        "nothing was claimed"
+    );
+    gate.add_permits(2);
+    let accepted = async {
+        while caller.post(&service.url(), &second, "").await.status != 202 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    within(accepted).await;
+}
