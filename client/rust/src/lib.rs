@@ -59,7 +59,7 @@ mod outcome;
 mod retry;
 mod rpc;
 mod session;
-#[cfg(any(feature = "receiver", feature = "sender"))]
+#[cfg(feature = "signatures")]
 pub mod webhook;
 
 pub use builder::{Builder, Transport};

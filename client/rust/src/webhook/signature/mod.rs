@@ -24,6 +24,7 @@ pub use error::SignatureError;
 pub use plain::{Encoding, PlainHmac};
 pub use secret::{Secret, SecretError};
 pub use standard::sign as sign_standard;
+#[cfg(feature = "sender")]
 pub(crate) use standard::unix_seconds;
 
 /// How far a signature's time may be from now, before or after: what Standard Webhooks, Stripe and
