@@ -188,6 +188,37 @@ async fn svix_has_names_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_not_signed_is_no_key() {
+    let semel = Semel::start("").await;
+    let receiver = Receiver::new(semel.client(), "hooks", Preset::standard_webhooks(secret()));
+    let service = Service::start(receiver, |_, _, _| say(200, "")).await;
+    let caller = Caller::new();
+    let genuine = || signed(&service.url(), "msg_1", "{}");
+    assert_eq!(caller.send(genuine()).await.status, 200);
+    // Seen by somebody, and sent again with another set of names beside the signed one.
+    let mut again = genuine();
+    again
+        .headers_mut()
+        .insert("svix-id", "msg_2".parse().unwrap());
+    assert!(caller.send(again).await.is_replayed());
+    // Or with the signed set under other names.
+    let mut again = genuine();
+    for name in ["id", "timestamp", "signature"] {
+        let value = again
+            .headers_mut()
+            .remove(format!("webhook-{name}"))
+            .unwrap();
+        let name: http::HeaderName = format!("svix-{name}").parse().unwrap();
+        again.headers_mut().insert(name, value);
+    }
+    again
+        .headers_mut()
+        .insert("webhook-id", "msg_3".parse().unwrap());
+    assert_eq!(caller.send(again).await.status, 401);
+    assert_eq!(service.begun(), 1);
+}
+
+#[tokio::test]
 async fn a_key_of_ones_own_comes_from_anywhere() {
     let preset = Preset::custom(|parts, body| {
         Ok(format!(

@@ -399,7 +399,18 @@ async fn what_is_final_can_be_said_by_a_function_and_unknown_is_409() {
 async fn an_answer_that_is_too_long_is_replaced_for_all_and_the_work_is_not_done_again() {
     let semel = Semel::start("").await;
     let receiver = by_key(semel.client()).answer_limit(10);
-    let service = Service::start(receiver, |_, _, _| say(200, "eleven byte")).await;
+    is_replaced(receiver, "eleven byte").await;
+}
+
+#[tokio::test]
+async fn so_is_one_that_is_too_large_for_the_namespace() {
+    let semel = Semel::start("[namespaces.api]\nlargest_result_bytes = 1024\n").await;
+    is_replaced(by_key(semel.client()), &"x".repeat(1_024)).await;
+}
+
+async fn is_replaced(receiver: Receiver, answer: &str) {
+    let answer = answer.to_owned();
+    let service = Service::start(receiver, move |_, _, _| say(200, answer.clone())).await;
     let caller = Caller::new();
     let first = caller.post(&service.url(), &KEY, "").await;
     assert_eq!(

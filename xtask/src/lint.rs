@@ -11,6 +11,9 @@ use crate::step::{cargo, on_path, run_step, step, workspace_root};
 /// The linter of the wire contract, as a Python package that carries the program.
 const BUF: (&str, &str) = ("buf-bin", "1.75.0");
 
+/// Each has to do without the others.
+const CLIENT_FEATURES: [&str; 3] = ["", "receiver", "sender"];
+
 /// Runs the linters, cheapest first, and stops at the first that objects.
 pub(crate) fn run() -> Result<(), Failure> {
     run_step("format", cargo().args(["fmt", "--all", "--check"]))?;
@@ -22,7 +25,17 @@ pub(crate) fn run() -> Result<(), Failure> {
         cargo()
             .args(["clippy", "--workspace", "--all-targets"])
             .args(["--", "-D", "warnings"]),
-    )
+    )?;
+    // In the workspace it always has all of its features.
+    for features in CLIENT_FEATURES {
+        run_step(
+            &format!("clippy of the client with \"{features}\""),
+            cargo()
+                .args(["clippy", "-p", "semel-client", "--features", features])
+                .args(["--", "-D", "warnings"]),
+        )?;
+    }
+    Ok(())
 }
 
 fn find_buf() -> Result<PathBuf, Failure> {

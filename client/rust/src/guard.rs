@@ -109,6 +109,12 @@ pub struct Guard {
 }
 
 impl Claimed {
+    /// A key for one step of the operation, the same for every attempt at it; see
+    /// [`Held::downstream_key`].
+    pub fn downstream_key(&self, step: &str) -> String {
+        self.held.downstream_key(step)
+    }
+
     /// Keeps the lease alive from here on.
     ///
     /// When the answer took so long that less than half of the lease is certainly left (a long
@@ -152,6 +158,11 @@ impl Guard {
     /// What the work may know and do, to be handed to it.
     pub fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// See [`Held::downstream_key`].
+    pub fn downstream_key(&self, step: &str) -> String {
+        self.context.downstream_key(step)
     }
 
     /// The fence of this attempt.

@@ -119,6 +119,7 @@ impl Client {
             settle_deadline: Duration::from_secs(30),
             on_lease_lost: OnLeaseLost::default(),
             on_panic: OnPanic::default(),
+            if_refused: None,
         }
     }
 }
@@ -132,6 +133,7 @@ pub struct Once {
     settle_deadline: Duration,
     on_lease_lost: OnLeaseLost,
     on_panic: OnPanic,
+    if_refused: Option<Bytes>,
 }
 
 impl Once {
@@ -153,6 +155,14 @@ impl Once {
         self
     }
 
+    /// What to record as the result where the server refuses the work's own as too large, so that the
+    /// work counts as done all the same. [`Run::Ran`] has this result then. Default: nothing, and the
+    /// key becomes uncertain.
+    pub fn if_refused(mut self, result: impl Into<Bytes>) -> Self {
+        self.if_refused = Some(result.into());
+        self
+    }
+
     /// Claims the key, runs `work` in the caller's own task while the lease is kept alive, and
     /// records how it ended.
     ///
@@ -169,9 +179,9 @@ impl Once {
     /// [`Error::TakenOver`], which carry the result; [`Error::FailureNotRecorded`];
     /// [`Error::Aborted`].
     ///
-    /// A success whose result the server *refuses* (too large) is recorded as
-    /// [`Failure::Unknown`], because a key that just lapsed would have the work done again; the
-    /// error is `NotRecorded` all the same.
+    /// A success whose result the server *refuses* (too large) is recorded with the result of
+    /// [`Once::if_refused`], and where there is none as [`Failure::Unknown`], because a key that just
+    /// lapsed would have the work done again; the error is `NotRecorded` then.
     ///
     /// # Panics
     /// When `work` panics, after that is recorded.
@@ -241,7 +251,7 @@ impl Once {
         };
         let guard = guard.with_deadline(self.settle_deadline);
         match ended {
-            Ok(Ok(result)) => record_success(&guard, result.into()).await,
+            Ok(Ok(result)) => record_success(&guard, result.into(), self.if_refused.clone()).await,
             Ok(Err(error)) => record_failure(&guard, error.into()).await,
             Err(panic) => {
                 let said = panic_text(panic.as_ref());
@@ -258,9 +268,17 @@ impl Once {
     }
 }
 
-async fn record_success(guard: &Guard, result: Bytes) -> Result<Run, Error> {
+async fn record_success(
+    guard: &Guard,
+    result: Bytes,
+    if_refused: Option<Bytes>,
+) -> Result<Run, Error> {
     let fence = guard.fence();
     let source = match guard.complete(result.clone()).await {
+        Err(Error::InvalidArgument { message, .. }) if let Some(instead) = if_refused => {
+            tracing::error!(message, "a result was refused, and another is recorded");
+            return Box::pin(record_success(guard, instead, None)).await;
+        }
         Ok(_) => {
             return Ok(Run::Ran {
                 result,

@@ -52,8 +52,6 @@ type Of = dyn Fn(&Parts, &Bytes) -> Result<String, KeyError> + Send + Sync;
 
 #[derive(Clone)]
 pub(super) enum KeySource {
-    /// The first of these headers that is there.
-    AnyHeader(Vec<HeaderName>),
     /// All of these headers, with colons between.
     Headers(Vec<HeaderName>),
     /// All of these fields of the body, with colons between.
@@ -74,8 +72,8 @@ impl fmt::Debug for KeySource {
 }
 
 impl KeySource {
-    pub(super) fn header<const N: usize>(names: [&'static str; N]) -> Self {
-        Self::AnyHeader(names.map(name).into())
+    pub(super) fn header(text: &'static str) -> Self {
+        Self::headers([text])
     }
 
     pub(super) fn headers<const N: usize>(names: [&'static str; N]) -> Self {
@@ -96,8 +94,10 @@ impl KeySource {
 
     fn place(&self) -> String {
         match self {
-            Self::AnyHeader(names) => format!("{} header", joined(names, " or ")),
-            Self::Headers(names) => format!("{} header", joined(names, " and ")),
+            Self::Headers(names) => {
+                let names: Vec<_> = names.iter().map(HeaderName::as_str).collect();
+                format!("{} header", names.join(" and "))
+            }
             Self::Json(fields) => format!("{} in the JSON body", fields.join(" and ")),
             Self::AnyJson(fields) => format!("{} in the JSON body", fields.join(" or ")),
             Self::Either(one, other) => format!("{} or {}", one.place(), other.place()),
@@ -123,10 +123,6 @@ impl KeySource {
     fn raw(&self, parts: &Parts, body: &Bytes) -> Result<String, KeyError> {
         let missing = || KeyError::missing(self.place());
         match self {
-            Self::AnyHeader(names) => {
-                let name = names.iter().find(|name| parts.headers.contains_key(*name));
-                one_header(parts, name.ok_or_else(missing)?)
-            }
             Self::Headers(names) => {
                 let values: Result<Vec<_>, _> =
                     names.iter().map(|name| one_header(parts, name)).collect();
@@ -156,11 +152,6 @@ impl KeySource {
             Self::Of(of) => of(parts, body),
         }
     }
-}
-
-fn joined(names: &[HeaderName], between: &str) -> String {
-    let names: Vec<_> = names.iter().map(HeaderName::as_str).collect();
-    names.join(between)
 }
 
 /// Of two values nobody could say which one counts.

@@ -90,21 +90,17 @@ impl Preset {
     /// the key is `webhook-id`, which is signed; the event's time is `timestamp` in the body, where it
     /// is. The secret is [`Secret::standard`].
     pub fn standard_webhooks(secret: Secret) -> Self {
-        Self::new(
-            "Standard Webhooks",
-            KeySource::header(["webhook-id", "svix-id"]),
-        )
-        .signed(Scheme::Standard, secret)
-        .timed(TimeSource::json("/timestamp"))
+        Self::new("Standard Webhooks", KeySource::header("webhook-id"))
+            .signed(Scheme::Standard, secret)
+            .timed(TimeSource::json("/timestamp"))
     }
 
     /// [Svix](https://docs.svix.com/receiving/verifying-payloads/how-manual): Standard Webhooks under
-    /// names that begin with `svix-`.
+    /// names that begin with `svix-`, and the key is `svix-id`.
     pub fn svix(secret: Secret) -> Self {
-        Self {
-            provider: "Svix",
-            ..Self::standard_webhooks(secret)
-        }
+        Self::new("Svix", KeySource::header("svix-id"))
+            .signed(Scheme::Svix, secret)
+            .timed(TimeSource::json("/timestamp"))
     }
 
     /// [Stripe](https://docs.stripe.com/webhooks#handle-duplicate-events): the key is the event's `id`,
@@ -125,7 +121,7 @@ impl Preset {
     /// the key is `X-GitHub-Delivery`, the same when a delivery is sent again. The secret is
     /// [`Secret::text`].
     pub fn github(secret: Secret) -> Self {
-        Self::new("GitHub", KeySource::header(["x-github-delivery"]))
+        Self::new("GitHub", KeySource::header("x-github-delivery"))
             .signed(Scheme::Plain(PlainHmac::github()), secret)
     }
 
@@ -170,7 +166,7 @@ impl Preset {
     /// **Nothing is verified**: SNS signs with a certificate that has to be fetched. Verify before this
     /// layer, or be sure that nobody else can reach it.
     pub fn sns_unverified() -> Self {
-        let key = KeySource::header(["x-amz-sns-message-id"]).or(KeySource::json(["/MessageId"]));
+        let key = KeySource::header("x-amz-sns-message-id").or(KeySource::json(["/MessageId"]));
         Self::new("AWS SNS", key).timed(TimeSource::json("/Timestamp"))
     }
 

@@ -15,7 +15,7 @@ use tower::{BoxError, Service};
 
 use super::{
     Body, IDEMPOTENT_REPLAYED, Settings,
-    handler::{Answered, Call, Work},
+    handler::{Answered, Call, Work, refused},
     problem::Problem,
     standing,
 };
@@ -51,7 +51,7 @@ where
         .into_response();
     };
     let next = claim.fresh();
-    let run = settings.client.once(claim);
+    let run = settings.client.once(claim).if_refused(refused());
     let claimed = match run.ask().await {
         Ok(ClaimOutcome::Claimed(claimed)) => claimed,
         // It was accepted before, and the same is said for ever, whatever has become of it since.
@@ -138,7 +138,8 @@ async fn until_settled<S, R>(
             tracing::warn!("accepted work is left for its delivery to come again");
             return;
         }
-        let (run, work) = (work.settings.client.once(claim.fresh()), work.clone());
+        let run = work.settings.client.once(claim.fresh());
+        let (run, work) = (run.if_refused(refused()), work.clone());
         attempt = tokio::spawn(async move { run.run(|context| work.run(context)).await });
     }
 }

@@ -76,7 +76,7 @@ where
         .handles_when_away
         .then(|| (handler.clone(), call.clone()));
     let answered = Answered::default();
-    let run = settings.client.once(claim);
+    let run = settings.client.once(claim).if_refused(handler::refused());
     let work = Work {
         settings,
         handler,

@@ -109,6 +109,17 @@ impl Answer {
 #[derive(Clone, Default)]
 pub(super) struct Answered(Arc<Mutex<Option<Response<Bytes>>>>);
 
+/// What is recorded of an answer that is too large for the namespace.
+pub(super) fn refused() -> Bytes {
+    let problem = Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "answer-too-large",
+        "The answer is too large to be kept",
+        "the work was done, but its answer is larger than the namespace's results may be",
+    );
+    answer::store(&problem.into_bytes(), &[header::CONTENT_TYPE])
+}
+
 impl Answered {
     /// Puts an answer down, and says what is to be recorded for it.
     fn put(&self, answer: Answer, settings: &Settings) -> Result<Bytes, Failure> {

@@ -193,9 +193,10 @@ impl Receiver {
         self.set(|settings| settings.body_limit_bytes = bytes)
     }
 
-    /// Longest body of an answer, in bytes; bounded by the namespace's largest result as well. The
-    /// work was done by then, so a longer one is replaced by a problem that says so, with status 500,
-    /// for the first caller and for every duplicate. Default: 1 MiB.
+    /// Longest body of an answer, in bytes; the namespace's largest result, 256 KiB unless it is
+    /// configured, bounds answers as well. The work was done by then, so what is larger is replaced by
+    /// a problem that says so, with status 500, for the first caller and for every duplicate. Default:
+    /// 1 MiB.
     pub fn answer_limit(self, bytes: usize) -> Self {
         self.set(|settings| settings.answer_limit_bytes = bytes)
     }

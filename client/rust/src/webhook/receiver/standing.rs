@@ -5,7 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
-use super::{Body, answer, handler::Answered, problem::Problem};
+use super::{
+    Body, IDEMPOTENT_REPLAYED, answer,
+    handler::{self, Answered},
+    problem::Problem,
+};
 use crate::{Dead, Error, Run};
 
 /// How long a sender is asked to stay away while Semel is.
@@ -13,6 +17,12 @@ const AWAY: Duration = Duration::from_secs(5);
 
 pub(super) fn of_run(run: Run, answered: &Answered) -> Response<Body> {
     match run {
+        // Everybody gets the same, the first one too.
+        Run::Ran { result, .. } if result == handler::refused() => {
+            let mut answer = replayed(result);
+            answer.headers_mut().remove(IDEMPOTENT_REPLAYED);
+            answer
+        }
         Run::Ran { .. } | Run::Failed { .. } => here(answered),
         Run::Replayed(completed) => replayed(completed.result),
         Run::ReplayedFailure(failed) => replayed(failed.result),
@@ -143,7 +153,7 @@ pub(super) fn of_error(error: Error, answered: &Answered) -> Response<Body> {
 fn here(answered: &Answered) -> Response<Body> {
     answered
         .take()
-        .unwrap_or_else(|| super::handler::panicked().into_response())
+        .unwrap_or_else(|| handler::panicked().into_response())
 }
 
 fn replayed(stored: Bytes) -> Response<Body> {

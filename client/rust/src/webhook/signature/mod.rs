@@ -36,9 +36,12 @@ pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 #[non_exhaustive]
 pub enum Scheme {
     /// [Standard Webhooks](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md),
-    /// version `v1`: HMAC over `id.timestamp.body`. Svix, who wrote it, has headers of its own name,
-    /// and is found by these as well.
+    /// version `v1`: HMAC over `id.timestamp.body`, in headers whose names begin with `webhook-`.
     Standard,
+    /// [Svix](https://docs.svix.com/receiving/verifying-payloads/how-manual): the same under names that
+    /// begin with `svix-`. One scheme reads one set of names: of a delivery with both, only one is
+    /// signed, and whoever sends it again could write what he likes into the other.
+    Svix,
     /// [Stripe](https://docs.stripe.com/webhooks/signature): `Stripe-Signature: t=…,v1=…`, over
     /// `timestamp.body`.
     Stripe,
@@ -111,7 +114,8 @@ impl Verifier {
         now: SystemTime,
     ) -> Result<Verified, SignatureError> {
         let signed = match &self.scheme {
-            Scheme::Standard => standard::read(headers, body)?,
+            Scheme::Standard => standard::read(headers, "webhook", body)?,
+            Scheme::Svix => standard::read(headers, "svix", body)?,
             Scheme::Stripe => stripe::read(headers, body)?,
             Scheme::Slack => slack::read(headers, body)?,
             Scheme::Adyen => adyen::read(body)?,

@@ -7,20 +7,14 @@ use http::HeaderMap;
 
 use super::{Secret, SignatureError, Signed, header, hmac};
 
-/// The headers' names without what stands before them.
-const PREFIXES: [&str; 2] = ["webhook", "svix"];
 /// Of the signatures that are made with a shared secret.
 const VERSION: &str = "v1,";
 
 pub(super) fn read<'a>(
     headers: &'a HeaderMap,
+    prefix: &str,
     body: &'a [u8],
 ) -> Result<Signed<'a>, SignatureError> {
-    // Svix sends both sets of names with the same values; those of the specification count.
-    let prefix = PREFIXES
-        .into_iter()
-        .find(|prefix| headers.contains_key(format!("{prefix}-signature")))
-        .unwrap_or(PREFIXES[0]);
     let id = header::only(headers, &format!("{prefix}-id"))?;
     let time_header = format!("{prefix}-timestamp");
     let time = header::only(headers, &time_header)?;
