@@ -89,3 +89,53 @@ impl PlainHmac {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::webhook::signature::{Scheme, Secret, Verifier};
+
+    const HEADER: &str = "x-hub-signature-256";
+
+    fn verify(values: &[&str]) -> Result<(), String> {
+        // https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
+        let secret = Secret::text("It's a Secret to Everybody").unwrap();
+        let verifier = Verifier::new(Scheme::Plain(PlainHmac::github()), secret);
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(HEADER, value.parse().unwrap());
+        }
+        let verified = verifier.verify(&headers, b"Hello, World!", SystemTime::now());
+        verified.map(drop).map_err(|error| error.to_string())
+    }
+
+    const GENUINE: &str = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+
+    #[test]
+    fn the_example_of_githubs_documentation_is_genuine() {
+        assert_eq!(verify(&[GENUINE]), Ok(()));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_header_is_said() {
+        for (values, said) in [
+            (&[][..], "there is no x-hub-signature-256 header"),
+            (&[GENUINE, GENUINE], "more than once"),
+            (
+                &[&GENUINE[7..]],
+                "is not sha256= and a signature in hexadecimal",
+            ),
+            (
+                &["sha256=xyz"],
+                "is not sha256= and a signature in hexadecimal",
+            ),
+            (&["sha256="], "matches none"),
+            (&[&GENUINE[..69]], "matches none"),
+        ] {
+            let error = verify(values).unwrap_err();
+            assert!(error.contains(said), "{values:?}: {error}");
+        }
+    }
+}
