@@ -25,3 +25,8 @@ pub use postgres::Postgres;
 pub use records::*;
 pub use sqlite::Sqlite;
 pub use suite::{BOUND, run, run_on, within};
+
+/// The guide's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/webhooks.md")]
+struct Webhooks;

@@ -108,29 +108,43 @@ async fn shopifys_key_is_topic_and_event() {
     delivers_once(preset, &headers, body, "orders/create:98880550").await;
 }
 
-#[tokio::test]
-async fn slacks_key_is_the_event_or_the_challenge() {
+fn by_slack(body: &str) -> [(&'static str, String); 2] {
     let time = now();
-    for (body, key) in [
+    let signature = hmac(SECRET.as_bytes(), format!("v0:{time}:{body}").as_bytes());
+    [
+        ("x-slack-request-timestamp", time.to_string()),
         (
-            format!(r#"{{"type":"event_callback","event_id":"Ev1","event_time":{time}}}"#),
-            "Ev1",
+            "x-slack-signature",
+            format!("v0={}", hex::encode(signature)),
         ),
-        (
-            r#"{"type":"url_verification","challenge":"3eZbrw1aB"}"#.to_owned(),
-            "3eZbrw1aB",
-        ),
-    ] {
-        let signature = hmac(SECRET.as_bytes(), format!("v0:{time}:{body}").as_bytes());
-        let headers = [
-            ("x-slack-request-timestamp", time.to_string()),
-            (
-                "x-slack-signature",
-                format!("v0={}", hex::encode(signature)),
-            ),
-        ];
-        delivers_once(Preset::slack(secret_text()), &headers, &body, key).await;
-    }
+    ]
+}
+
+#[tokio::test]
+async fn slacks_key_is_the_event() {
+    let body = format!(
+        r#"{{"type":"event_callback","event_id":"Ev1","event_time":{}}}"#,
+        now()
+    );
+    delivers_once(Preset::slack(secret_text()), &by_slack(&body), &body, "Ev1").await;
+}
+
+#[tokio::test]
+async fn slacks_question_whose_address_this_is_is_verified_and_handed_on() {
+    let semel = Semel::start("").await;
+    let preset = Preset::slack(secret_text());
+    // Also where events are answered at once, since this has to be answered with the challenge.
+    let receiver = Receiver::new(semel.client(), "slack", preset).accept_at_once(8);
+    let service = Service::start(receiver, |_, _, _| say(200, "3eZbrw1aB")).await;
+    let body = r#"{"type":"url_verification","challenge":"3eZbrw1aB"}"#;
+    let headers = by_slack(body);
+    let headers = [0, 1].map(|n| (headers[n].0, headers[n].1.as_str()));
+    let answer = Caller::new().post(&service.url(), &headers, body).await;
+    assert_eq!((answer.status, &answer.body[..]), (200, &b"3eZbrw1aB"[..]));
+    let forged = Caller::new()
+        .post(&service.url(), &headers, "{\"challenge\":1}")
+        .await;
+    assert_eq!(forged.status, 401);
 }
 
 #[tokio::test]
@@ -141,18 +155,42 @@ async fn adyens_key_is_a_pair() {
     let signature = BASE64_STANDARD.encode(hmac(&hex::decode(KEY).unwrap(), signed.as_bytes()));
     // The example of Adyen's own documentation.
     assert_eq!(signature, "coqCmt/IZ4E3CzPvMY8zTjQVL5hYJUiBRg8UU+iCWo0=");
-    let body = serde_json::json!({"live": "false", "notificationItems": [{"NotificationRequestItem": {
-        "additionalData": {"hmacSignature": signature},
-        "amount": {"value": 1130, "currency": "EUR"},
-        "pspReference": "7914073381342284",
-        "eventCode": "AUTHORISATION",
-        "merchantAccountCode": "TestMerchant",
-        "merchantReference": "TestPayment-1407325143704",
-        "success": "true",
-    }}]});
+    let body = |event_date: &str, success: &str| {
+        let item = serde_json::json!({
+            "additionalData": {"hmacSignature": signature},
+            "amount": {"value": 1130, "currency": "EUR"},
+            "pspReference": "7914073381342284",
+            "eventCode": "AUTHORISATION",
+            "eventDate": event_date,
+            "merchantAccountCode": "TestMerchant",
+            "merchantReference": "TestPayment-1407325143704",
+            "success": success,
+        });
+        let items = [serde_json::json!({ "NotificationRequestItem": item })];
+        serde_json::json!({"live": "false", "notificationItems": items}).to_string()
+    };
+    let semel = Semel::start("").await;
     let preset = Preset::adyen(Secret::hex(KEY).unwrap());
+    let receiver = Receiver::new(semel.client(), "adyen", preset);
+    let service = Service::start(receiver, |_, _, _| say(200, "[accepted]")).await;
+    let caller = Caller::new();
+    // What is not signed may differ between two deliveries of one event.
+    let date = |second: u32| {
+        let now = jiff::Timestamp::now() + std::time::Duration::from_secs(second.into());
+        now.to_string()
+    };
+    for (second, is_replayed) in [(0, false), (55, true)] {
+        let answer = caller
+            .post(&service.url(), &[], body(&date(second), "true"))
+            .await;
+        assert_eq!((answer.status, answer.is_replayed()), (200, is_replayed));
+    }
+    let forged = caller
+        .post(&service.url(), &[], body(&date(0), "false"))
+        .await;
+    assert_eq!(forged.status, 401);
     let key = "7914073381342284:AUTHORISATION";
-    delivers_once(preset, &[], &body.to_string(), key).await;
+    assert!(semel.client().lookup("adyen", key).await.unwrap().is_some());
 }
 
 #[tokio::test]

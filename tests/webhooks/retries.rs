@@ -1,7 +1,9 @@
 //! A sender's retries against a receiver that fails.
 
 use std::{
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -216,4 +218,70 @@ async fn a_sender_that_stops_loses_no_event_without_a_word() {
     within(sender.stop()).await;
     let letter = within(sent).await.unwrap().unwrap_err();
     assert_eq!((letter.reason, letter.attempts), (Reason::Stopped, 1));
+}
+
+#[tokio::test]
+async fn a_sender_that_stops_makes_no_further_attempts_for_events_in_its_queue() {
+    let semel = Semel::start("").await;
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let handlers_gate = gate.clone();
+    let service = hooks(&semel, move |_| Told {
+        gate: Some(handlers_gate.clone()),
+        ..say(200, "")
+    })
+    .await;
+    let sender = sender(1).concurrency(1);
+    let mut sent = Vec::new();
+    for _ in 0..10 {
+        let to = service.url().parse().unwrap();
+        sent.push(sender.spawn(to, Event::new("{}")).await);
+    }
+    until("the first attempt is made", || service.begun() == 1).await;
+    let stopping = tokio::spawn(async move { sender.stop().await });
+    let mut stopped = 0;
+    for sent in sent.drain(1..) {
+        let letter = within(sent).await.unwrap().unwrap_err();
+        assert_eq!((letter.reason, letter.attempts), (Reason::Stopped, 0));
+        stopped += 1;
+    }
+    gate.add_permits(1);
+    within(stopping).await.unwrap();
+    assert_eq!((stopped, service.begun()), (9, 1));
+}
+
+#[tokio::test]
+async fn a_success_whose_body_never_ends_is_a_success() {
+    let http = tower::service_fn(|_: http::Request<_>| async move {
+        Ok::<_, std::convert::Infallible>(http::Response::new(Hanging))
+    });
+    let sender = Sender::new(http).timeout(Duration::from_millis(50));
+    let to = "http://receiver.example/".parse().unwrap();
+    let delivered = within(sender.send(to, Event::new("{}"))).await.unwrap();
+    assert_eq!(
+        (delivered.answer.status.as_u16(), delivered.attempts),
+        (200, 1)
+    );
+}
+
+struct Hanging;
+
+impl http_body::Body for Hanging {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_given_back_also_when_its_callback_panics() {
+    let semel = Semel::start("").await;
+    let service = hooks(&semel, |_| say(400, "no")).await;
+    let sender = sender(1).on_dead_letter(async |_| panic!("no room for it"));
+    let sent = sender.send(service.url().parse().unwrap(), Event::new("{}"));
+    assert_eq!(within(sent).await.unwrap_err().reason, Reason::Refused);
 }

@@ -4,7 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method, Request};
 use http_body_util::Full;
-use semel_client::webhook::{Preset, Receiver, receiver::Finality};
+use prost::Message as _;
+use semel_client::{
+    Claim, ClaimOutcome, Failure, OnPanic,
+    webhook::{
+        Preset, Receiver,
+        receiver::Finality,
+        signature::{Scheme, Verifier},
+    },
+};
+use semel_proto::v1;
 use tokio::sync::Semaphore;
 
 use crate::support::*;
@@ -396,6 +405,48 @@ async fn what_is_final_can_be_said_by_a_function_and_unknown_is_409() {
 }
 
 #[tokio::test]
+async fn for_money_a_panic_says_that_nobody_knows() {
+    let semel = Semel::start("").await;
+    let receiver = by_key(semel.client()).on_panic(OnPanic::Unknown);
+    let service = Service::start(receiver, |_, _, _| panic!("half way")).await;
+    let caller = Caller::new();
+    assert_eq!(caller.post(&service.url(), &KEY, "").await.status, 500);
+    let answer = caller.post(&service.url(), &KEY, "").await;
+    assert_eq!(
+        (answer.status, answer.problem().as_str()),
+        (409, "uncertain")
+    );
+    assert_eq!(service.begun(), 1);
+}
+
+#[tokio::test]
+async fn what_somebody_stored_by_hand_is_replayed_as_it_is() {
+    let semel = Semel::start("").await;
+    let service = Service::start(by_key(semel.client()), |_, _, _| say(200, "")).await;
+    let caller = Caller::new();
+    let resolve = async |key: &str| {
+        let claim = Claim::new("api", key);
+        match semel.client().claim(&claim).await.unwrap() {
+            ClaimOutcome::Claimed(claimed) => claimed.held,
+            other => panic!("{other:?}"),
+        }
+    };
+    let done = resolve("done").await;
+    semel.client().complete(&done, "{\"ok\":1}").await.unwrap();
+    let failed = resolve("failed").await;
+    let failure = Failure::terminal("by hand", "{\"ok\":0}");
+    semel.client().fail(&failed, &failure).await.unwrap();
+    for (key, status, body) in [("done", 200, "{\"ok\":1}"), ("failed", 422, "{\"ok\":0}")] {
+        let answer = caller
+            .post(&service.url(), &[("idempotency-key", key)], "")
+            .await;
+        assert_eq!((answer.status, &answer.body[..]), (status, body.as_bytes()));
+        assert!(answer.is_replayed());
+    }
+    assert_eq!(service.begun(), 0);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_too_long_is_replaced_for_all_and_the_work_is_not_done_again() {
     let semel = Semel::start("").await;
     let receiver = by_key(semel.client()).answer_limit(10);
@@ -404,7 +455,7 @@ async fn an_answer_that_is_too_long_is_replaced_for_all_and_the_work_is_not_done
 
 #[tokio::test]
 async fn so_is_one_that_is_too_large_for_the_namespace() {
-    let semel = Semel::start("[namespaces.api]\nlargest_result_bytes = 1024\n").await;
+    let semel = Semel::start("[namespaces.api]\nlargest_result_bytes = 10\n").await;
     is_replaced(by_key(semel.client()), &"x".repeat(1_024)).await;
 }
 
@@ -482,4 +533,121 @@ async fn an_event_too_old_to_be_remembered_is_422() {
         (422, "event-too-old")
     );
     assert_eq!(service.begun(), 0);
+}
+
+#[tokio::test]
+async fn a_failure_with_a_body_over_the_limit_is_a_failure_all_the_same() {
+    let semel = Semel::start(AT_ONCE).await;
+    let receiver = by_key(semel.client()).answer_limit(10);
+    let service = Service::start(receiver, |n, _, _| match n {
+        0 => say(503, "a long page about an error"),
+        _ => say(200, "done"),
+    })
+    .await;
+    let caller = Caller::new();
+    assert_eq!(caller.post(&service.url(), &KEY, "").await.status, 503);
+    until_done(&caller, &service).await;
+    assert_eq!(service.begun(), 2);
+}
+
+#[tokio::test]
+async fn an_absurd_retry_after_of_the_handler_is_cut_and_the_failure_is_not_lost() {
+    let hold = "[namespaces.api]\non_lapse = \"hold\"\n";
+    let semel = Semel::start(hold).await;
+    let service = Service::start(by_key(semel.client()), |_, _, _| Told {
+        headers: vec![("retry-after", "70000000")],
+        ..say(503, "")
+    })
+    .await;
+    let caller = Caller::new();
+    caller.post(&service.url(), &KEY, "").await;
+    let answer = caller.post(&service.url(), &KEY, "").await;
+    assert_eq!(
+        (answer.status, answer.problem().as_str()),
+        (503, "backing-off")
+    );
+}
+
+#[tokio::test]
+async fn every_method_is_verified_and_has_to_say_who_asks() {
+    let semel = Semel::start("").await;
+    let verifier = Verifier::new(Scheme::Standard, secret());
+    let preset = Preset::idempotency_key().verified_by(verifier);
+    let verified = Receiver::new(semel.client(), "api", preset);
+    let known = by_key(semel.client()).principal(|_| None);
+    for receiver in [verified, known] {
+        let service = Service::start(receiver, |_, _, _| say(200, "")).await;
+        for method in ["GET", "PUT", "DELETE", "QUERY", "post", "POST"] {
+            let mut request = post(&service.url(), &KEY, "");
+            *request.method_mut() = method.parse().unwrap();
+            assert_eq!(Caller::new().send(request).await.status, 401, "{method}");
+        }
+        assert_eq!(service.begun(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_to_be_done_once_is_handed_on_as_it_comes() {
+    let semel = Semel::start("").await;
+    let receiver = by_key(semel.client()).body_limit(10).answer_limit(10);
+    let service = Service::start(receiver, |_, _, body| say(200, body)).await;
+    let mut request = post(&service.url(), &[], vec![7; 1_000_000]);
+    *request.method_mut() = Method::PUT;
+    let answer = Caller::new().send(request).await;
+    assert_eq!((answer.status, answer.body.len()), (200, 1_000_000));
+}
+
+#[tokio::test]
+async fn headers_that_were_for_somebody_else_are_not_replayed_whoever_stored_them() {
+    let semel = Semel::start("").await;
+    let service = Service::start(by_key(semel.client()), |_, _, _| say(200, "")).await;
+    let header = |name: &str, value: &'static str| v1::Header {
+        name: name.to_owned(),
+        value: value.into(),
+    };
+    let stored = v1::StoredAnswer {
+        status: 200,
+        headers: vec![
+            header("set-cookie", "session=1"),
+            header("content-length", "1"),
+            header("x-own", "kept"),
+        ],
+        body: "whole".into(),
+    };
+    let claim = Claim::new("api", "k");
+    let ClaimOutcome::Claimed(claimed) = semel.client().claim(&claim).await.unwrap() else {
+        panic!("not claimed")
+    };
+    let stored = stored.encode_to_vec();
+    semel
+        .client()
+        .complete(&claimed.held, stored)
+        .await
+        .unwrap();
+    let answer = Caller::new().post(&service.url(), &KEY, "").await;
+    assert_eq!((answer.status, &answer.body[..]), (200, &b"whole"[..]));
+    assert_eq!(answer.header("set-cookie"), None);
+    assert_eq!(answer.header("x-own"), Some("kept"));
+}
+
+#[tokio::test]
+async fn more_deliveries_at_once_than_allowed_are_503() {
+    let semel = Semel::start("").await;
+    let gate = Arc::new(Semaphore::new(0));
+    let service = gated(by_key(semel.client()).concurrency(1), &gate).await;
+    let caller = Caller::new();
+    let first = tokio::spawn({
+        let (caller, url) = (caller.clone(), service.url());
+        async move { caller.post(&url, &KEY, "").await }
+    });
+    until("the handler runs", || service.begun() == 1).await;
+    let over = caller
+        .post(&service.url(), &[("idempotency-key", "l")], "")
+        .await;
+    assert_eq!(
+        (over.status, over.problem().as_str()),
+        (503, "too-many-deliveries")
+    );
+    gate.add_permits(1);
+    assert_eq!(within(first).await.unwrap().status, 200);
 }

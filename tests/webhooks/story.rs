@@ -33,22 +33,12 @@ async fn ten_thousand_deliveries_have_each_effect_once_and_identical_answers() {
     eprintln!("seed {seed}");
     let mut choices = StdRng::seed_from_u64(seed);
     let mut semel = Semel::start("[namespaces.hooks]\nbackoff_initial = \"1ms\"\n").await;
-    let effects = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
-    let preset = Preset::standard_webhooks(secret());
-    let receiver = Receiver::new(semel.client(), "hooks", preset).wait(Duration::from_secs(5));
-    let service = Service::start(receiver, {
-        let effects = effects.clone();
-        move |n, headers, body| {
-            // Some fail before they have done anything.
-            if n % 50 == 7 {
-                return say(503, "not now");
-            }
-            let id = headers["webhook-id"].to_str().unwrap().to_owned();
-            *effects.lock().unwrap().entry(id.clone()).or_default() += 1;
-            say(200, format!("{id} did {n} with {} bytes", body.len()))
-        }
-    })
-    .await;
+    let effects = Effects::default();
+    // Two of them, which know of each other by Semel alone.
+    let services = [
+        service(&semel, "first", &effects).await,
+        service(&semel, "second", &effects).await,
+    ];
 
     // Every event genuinely at least once, the rest at random, all in any order.
     let mut deliveries: Vec<_> = (0..EVENTS).map(|event| (event, Kind::Genuine)).collect();
@@ -62,7 +52,7 @@ async fn ten_thousand_deliveries_have_each_effect_once_and_identical_answers() {
     }
     deliveries.shuffle(&mut choices);
 
-    let answers = Arc::new(Mutex::new(HashMap::<usize, Bytes>::new()));
+    let answers = Arc::new(Mutex::new(HashMap::<usize, Given>::new()));
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let caller = Caller::new();
     let mut tasks = JoinSet::new();
@@ -73,7 +63,8 @@ async fn ten_thousand_deliveries_have_each_effect_once_and_identical_answers() {
                 .expect("it restarts");
         }
         let place = places.clone().acquire_owned().await.unwrap();
-        let (caller, url, answers) = (caller.clone(), service.url(), answers.clone());
+        let url = services[choices.random_range(0..2)].url();
+        let (caller, answers) = (caller.clone(), answers.clone());
         let patience = Duration::from_micros(choices.random_range(0..3_000));
         tasks.spawn(async move {
             let _place = place;
@@ -88,7 +79,9 @@ async fn ten_thousand_deliveries_have_each_effect_once_and_identical_answers() {
     tokio::time::timeout(BOUND, all)
         .await
         .expect("all are delivered");
-    within(service.receiver.drain()).await;
+    for service in &services {
+        within(service.receiver.drain()).await;
+    }
 
     let effects = effects.lock().unwrap();
     assert_eq!(effects.len(), EVENTS, "every event had its effect");
@@ -97,13 +90,38 @@ async fn ten_thousand_deliveries_have_each_effect_once_and_identical_answers() {
     assert_eq!(answers.lock().unwrap().len(), EVENTS);
 }
 
+/// A header and the body of an answer.
+type Given = (Option<String>, Bytes);
+type Effects = Arc<Mutex<HashMap<String, usize>>>;
+
+async fn service(semel: &Semel, name: &'static str, effects: &Effects) -> Service {
+    let preset = Preset::standard_webhooks(secret());
+    let receiver = Receiver::new(semel.client(), "hooks", preset).wait(Duration::from_secs(5));
+    let effects = effects.clone();
+    Service::start(receiver, move |n, headers, body| {
+        // Some fail before they have done anything.
+        if n % 50 == 7 {
+            return say(503, "not now");
+        }
+        let id = headers["webhook-id"].to_str().unwrap().to_owned();
+        *effects.lock().unwrap().entry(id.clone()).or_default() += 1;
+        Told {
+            headers: vec![("location", name)],
+            // So that hang-ups and the restart meet handlers half way.
+            takes: Duration::from_millis((n % 7) as u64),
+            ..say(201, format!("{id} did {n} with {} bytes", body.len()))
+        }
+    })
+    .await
+}
+
 async fn deliver(
     caller: &Caller,
     url: &str,
     event: usize,
     kind: Kind,
     patience: Duration,
-    answers: &Mutex<HashMap<usize, Bytes>>,
+    answers: &Mutex<HashMap<usize, Given>>,
 ) {
     let id = format!("msg_{event}");
     let body = format!("{{\"event\":{event}}}");
@@ -123,7 +141,7 @@ async fn deliver(
                 loop {
                     let answer = caller.try_send(signed(url, &id, body.clone())).await;
                     match answer {
-                        Ok(answer) if answer.status == 200 => return answer,
+                        Ok(answer) if answer.status == 201 => return answer,
                         Ok(answer) => assert!([409, 503].contains(&answer.status), "{answer:?}"),
                         Err(_) => {}
                     }
@@ -133,9 +151,10 @@ async fn deliver(
             let answer = tokio::time::timeout(BOUND, delivered)
                 .await
                 .expect("it is taken");
+            let given = (answer.header("location").map(str::to_owned), answer.body);
             let mut answers = answers.lock().unwrap();
-            let first = answers.entry(event).or_insert_with(|| answer.body.clone());
-            assert_eq!(*first, answer.body, "{id} was answered differently");
+            let first = answers.entry(event).or_insert_with(|| given.clone());
+            assert_eq!(*first, given, "{id} was answered differently");
         }
     }
 }

@@ -51,7 +51,8 @@ impl Semel {
         semel
     }
 
-    async fn start_at(&mut self, listen: &str) {
+    /// Starts it, where it does not run.
+    pub async fn start_at(&mut self, listen: &str) {
         let data = self.dir.path().join("data");
         let file = self.dir.path().join("semel.toml");
         let text = format!("listen = {listen:?}\ndata_dir = {data:?}\n{}", self.toml);
@@ -106,6 +107,8 @@ pub struct Told {
     pub status: StatusCode,
     pub headers: Vec<(&'static str, &'static str)>,
     pub body: Bytes,
+    /// How long the work takes.
+    pub takes: Duration,
     /// Waits until this is given.
     pub gate: Option<Arc<tokio::sync::Semaphore>>,
 }
@@ -115,6 +118,7 @@ pub fn say(status: u16, body: impl Into<Bytes>) -> Told {
         status: StatusCode::from_u16(status).expect("a status"),
         headers: Vec::new(),
         body: body.into(),
+        takes: Duration::ZERO,
         gate: None,
     }
 }
@@ -147,6 +151,7 @@ impl Service {
                 if let Some(gate) = &told.gate {
                     gate.acquire().await.expect("it is never closed").forget();
                 }
+                tokio::time::sleep(told.takes).await;
                 ended.fetch_add(1, Ordering::SeqCst);
                 let mut headers = HeaderMap::new();
                 for (name, value) in told.headers {

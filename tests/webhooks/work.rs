@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use semel_client::{Context, RecordState, webhook::Receiver};
+use semel_client::{
+    Claim, ClaimOutcome, Context, RecordState,
+    webhook::{Preset, Receiver},
+};
 use tokio::sync::Semaphore;
 
 use crate::support::*;
@@ -104,7 +107,7 @@ async fn it_works_under_plain_hyper_too() {
     use tower::ServiceExt as _;
     let semel = Semel::start("").await;
     let handler = tower::service_fn(|request: http::Request<_>| async move {
-        let body: http_body_util::Full<bytes::Bytes> = request.into_body();
+        let body: semel_client::webhook::receiver::Body = request.into_body();
         Ok::<_, std::convert::Infallible>(http::Response::new(body))
     });
     let service = tower::Layer::layer(&by_key(semel.client()), handler);
@@ -155,13 +158,16 @@ async fn accepted_at_once_it_is_202_for_all_and_the_work_is_done_afterwards() {
     );
     until("the handler runs", || service.begun() == 1).await;
     gate.add_permits(1);
-    within(service.receiver.drain()).await;
-    let record = semel.client().lookup("api", "k").await.unwrap().unwrap();
-    assert!(
-        matches!(record.state, RecordState::Completed(_)),
-        "{:?}",
-        record.state
-    );
+    let completed = async {
+        loop {
+            let record = semel.client().lookup("api", "k").await.unwrap().unwrap();
+            if let RecordState::Completed(_) = record.state {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    within(completed).await;
     let afterwards = caller.post(&service.url(), &KEY, "").await;
     assert_eq!((afterwards.status, afterwards.is_replayed()), (202, true));
     assert_eq!(service.begun(), 1);
@@ -220,4 +226,96 @@ async fn accepted_work_is_bounded_and_what_is_over_comes_again() {
         }
     };
     within(accepted).await;
+}
+
+#[tokio::test]
+async fn what_a_process_accepted_that_ended_is_taken_up_when_it_comes_again() {
+    let semel = Semel::start("").await;
+    // The other process: it has claimed, and says no more.
+    let claim = Claim::new("hooks", "msg_1").lease(Duration::from_millis(1_000));
+    let ClaimOutcome::Claimed(_) = semel.client().claim(&claim).await.unwrap() else {
+        panic!("not claimed")
+    };
+    let preset = Preset::standard_webhooks(secret());
+    let receiver = Receiver::new(semel.client(), "hooks", preset).accept_at_once(8);
+    let service = Service::start(receiver, |_, _, _| say(200, "done")).await;
+    let caller = Caller::new();
+    for _ in 0..3 {
+        let answer = caller.send(signed(&service.url(), "msg_1", "{}")).await;
+        assert_eq!((answer.status, answer.is_replayed()), (202, true));
+    }
+    until("the work is taken up", || service.begun() == 1).await;
+    within(service.receiver.drain()).await;
+    let record = semel
+        .client()
+        .lookup("hooks", "msg_1")
+        .await
+        .unwrap()
+        .unwrap();
+    let RecordState::Completed(completed) = record.state else {
+        panic!("not completed")
+    };
+    assert_eq!(completed.attempt, 2);
+    assert_eq!(service.begun(), 1, "by one of the three");
+}
+
+#[tokio::test]
+async fn accepted_while_semel_is_away_it_is_handled_where_that_was_asked_for() {
+    let mut semel = Semel::start("").await;
+    let receiver = by_key(semel.impatient_client()).accept_at_once(8);
+    let service = Service::start(receiver.clone(), |_, _, _| say(200, "")).await;
+    let open = Service::start(receiver.handle_when_away(), |_, _, _| say(200, "")).await;
+    semel.stop().await;
+    let caller = Caller::new();
+    let refused = caller.post(&service.url(), &KEY, "").await;
+    assert_eq!(
+        (refused.status, refused.problem().as_str()),
+        (503, "unavailable")
+    );
+    assert_eq!(caller.post(&open.url(), &KEY, "").await.status, 202);
+    until("it is handled", || open.begun() == 1).await;
+    assert_eq!(service.begun(), 0);
+}
+
+#[tokio::test]
+async fn what_was_done_while_semel_went_away_is_recorded_when_it_is_back() {
+    let mut semel = Semel::start("").await;
+    let gate = Arc::new(Semaphore::new(0));
+    let handlers_gate = gate.clone();
+    let service = Service::start(by_key(semel.client()), move |_, _, _| Told {
+        gate: Some(handlers_gate.clone()),
+        ..say(200, "done")
+    })
+    .await;
+    let caller = Caller::new();
+    let first = tokio::spawn({
+        let (caller, url) = (caller.clone(), service.url());
+        async move { caller.post(&url, &KEY, "").await }
+    });
+    until("the handler runs", || service.begun() == 1).await;
+    let address = semel.address().to_string();
+    semel.stop().await;
+    gate.add_permits(1);
+    until("the handler has ended", || {
+        service.ended.load(std::sync::atomic::Ordering::SeqCst) == 1
+    })
+    .await;
+    semel.start_at(&address).await;
+    assert_eq!(within(first).await.unwrap().status, 200);
+    within(service.receiver.drain()).await;
+    assert!(caller.post(&service.url(), &KEY, "").await.is_replayed());
+    assert_eq!(service.begun(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_accepted_any_more_that_nobody_would_look_after() {
+    let semel = Semel::start("").await;
+    let service = Service::start(at_once(&semel, 8), |_, _, _| say(200, "")).await;
+    within(service.receiver.drain()).await;
+    let answer = Caller::new().post(&service.url(), &KEY, "").await;
+    assert_eq!(
+        (answer.status, answer.problem().as_str()),
+        (503, "stopping")
+    );
+    assert_eq!(service.begun(), 0);
 }

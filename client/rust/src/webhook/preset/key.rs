@@ -56,8 +56,6 @@ pub(super) enum KeySource {
     Headers(Vec<HeaderName>),
     /// All of these fields of the body, with colons between.
     Json(Vec<&'static str>),
-    /// The first of these fields that is there.
-    AnyJson(Vec<&'static str>),
     /// The first of two that is there.
     Either(Box<Self>, Box<Self>),
     /// `Idempotency-Key`, a structured field or a bare token.
@@ -84,10 +82,6 @@ impl KeySource {
         Self::Json(fields.into())
     }
 
-    pub(super) fn json_any<const N: usize>(fields: [&'static str; N]) -> Self {
-        Self::AnyJson(fields.into())
-    }
-
     pub(super) fn or(self, other: Self) -> Self {
         Self::Either(self.into(), other.into())
     }
@@ -99,7 +93,6 @@ impl KeySource {
                 format!("{} header", names.join(" and "))
             }
             Self::Json(fields) => format!("{} in the JSON body", fields.join(" and ")),
-            Self::AnyJson(fields) => format!("{} in the JSON body", fields.join(" or ")),
             Self::Either(one, other) => format!("{} or {}", one.place(), other.place()),
             Self::IdempotencyKey => "Idempotency-Key header".to_owned(),
             Self::Of(_) => "key".to_owned(),
@@ -133,11 +126,6 @@ impl KeySource {
                 let values: Option<Vec<_>> =
                     fields.iter().map(|field| field_of(&body, field)).collect();
                 Ok(values.ok_or_else(missing)?.join(":"))
-            }
-            Self::AnyJson(fields) => {
-                let body = json(body)?;
-                let mut values = fields.iter().filter_map(|field| field_of(&body, field));
-                values.next().ok_or_else(missing)
             }
             Self::Either(one, other) => match one.raw(parts, body) {
                 Err(KeyError::Missing { .. }) => {
@@ -322,10 +310,6 @@ mod tests {
         let body = Bytes::from_static(br#"{"a": "x", "b": {"c": 7}, "d": null}"#);
         let read = |source: KeySource| source.read(&parts(&[]), &body);
         assert_eq!(read(KeySource::json(["/a", "/b/c"])), Ok("x:7".to_owned()));
-        assert_eq!(
-            read(KeySource::json_any(["/d", "/b/c"])),
-            Ok("7".to_owned())
-        );
         let missing = read(KeySource::json(["/a", "/e"])).unwrap_err().to_string();
         assert_eq!(missing, "there is no /a and /e in the JSON body");
         let no_json = KeySource::json(["/a"]).read(&parts(&[]), &Bytes::from_static(b"{"));

@@ -8,7 +8,12 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use http::{HeaderName, Method, request::Parts};
 
-use super::signature::{PlainHmac, Scheme, Secret, SignatureError, Verified, Verifier};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256, digest::Output};
+
+use super::signature::{
+    ADYEN_SIGNED, PlainHmac, Scheme, Secret, SignatureError, Verified, Verifier,
+};
 pub(crate) use key::KEY_BYTES;
 pub use key::KeyError;
 use key::KeySource;
@@ -27,6 +32,8 @@ pub struct Preset {
     verifier: Option<Verifier>,
     fingerprint: Fingerprint,
     methods: Methods,
+    /// A field of deliveries that only ask whether somebody is there.
+    handshake: Option<&'static str>,
 }
 
 /// What two requests under one key have to have in common.
@@ -37,7 +44,10 @@ pub enum Fingerprint {
     Body,
     /// Method, path with query, and the raw body: for APIs whose callers choose keys.
     Request,
-    /// Nothing: for events whose id says all, and whose body may change between deliveries.
+    /// These fields of a JSON body, as [pointers](https://www.rfc-editor.org/rfc/rfc6901): for events
+    /// whose body may change between deliveries, and these do not.
+    Json(&'static [&'static str]),
+    /// Nothing; not for a namespace that requires fingerprints.
     Nothing,
     /// What the function gives back.
     Of(Arc<Digest>),
@@ -50,6 +60,7 @@ impl fmt::Debug for Fingerprint {
         f.write_str(match self {
             Self::Body => "Body",
             Self::Request => "Request",
+            Self::Json(fields) => return write!(f, "Json({fields:?})"),
             Self::Nothing => "Nothing",
             Self::Of(_) => "Of(..)",
         })
@@ -73,6 +84,7 @@ impl Preset {
             verifier: None,
             fingerprint: Fingerprint::Body,
             methods: Methods::All,
+            handshake: None,
         }
     }
 
@@ -106,11 +118,11 @@ impl Preset {
     /// [Stripe](https://docs.stripe.com/webhooks#handle-duplicate-events): the key is the event's `id`,
     /// its time `created`. The secret is [`Secret::text`], `whsec_` included.
     ///
-    /// The event's id is what is compared, not the body: Stripe writes an event anew for each delivery,
-    /// and `pending_webhooks` in it counts down.
+    /// The event's id, type and time are compared, not the body: Stripe writes an event anew for each
+    /// delivery, and `pending_webhooks` in it counts down.
     pub fn stripe(secret: Secret) -> Self {
         Self {
-            fingerprint: Fingerprint::Nothing,
+            fingerprint: Fingerprint::Json(&["/id", "/type", "/created"]),
             ..Self::new("Stripe", KeySource::json(["/id"]))
                 .signed(Scheme::Stripe, secret)
                 .timed(TimeSource::json("/created"))
@@ -137,27 +149,32 @@ impl Preset {
         .timed(TimeSource::header("x-shopify-triggered-at"))
     }
 
-    /// [Slack's Events API](https://docs.slack.dev/apis/events-api/): the key is `event_id`, or
-    /// `challenge` while Slack asks whose address this is; the event's time is `event_time`. The secret
-    /// is [`Secret::text`].
+    /// [Slack's Events API](https://docs.slack.dev/apis/events-api/): the key is `event_id`; the event's
+    /// time is `event_time`. What only asks whose address this is, with a `challenge` and no event, is
+    /// verified and handed on. The secret is [`Secret::text`].
     pub fn slack(secret: Secret) -> Self {
-        Self::new("Slack", KeySource::json_any(["/event_id", "/challenge"]))
-            .signed(Scheme::Slack, secret)
-            .timed(TimeSource::json("/event_time"))
+        Self {
+            handshake: Some("/challenge"),
+            ..Self::new("Slack", KeySource::json(["/event_id"]))
+                .signed(Scheme::Slack, secret)
+                .timed(TimeSource::json("/event_time"))
+        }
     }
 
     /// [Adyen](https://docs.adyen.com/development-resources/webhooks/handle-webhook-events): the key is
     /// the pair of `pspReference` and `eventCode`, which is signed; the event's time is `eventDate`. The
     /// secret is [`Secret::hex`].
+    ///
+    /// What is compared is what is signed; the rest, such as `eventDate`, may differ between deliveries.
     pub fn adyen(secret: Secret) -> Self {
-        const PAIR: [&str; 2] = [
-            "/notificationItems/0/NotificationRequestItem/pspReference",
-            "/notificationItems/0/NotificationRequestItem/eventCode",
-        ];
+        let [reference, .., event_code, _] = ADYEN_SIGNED;
         const TIME: &str = "/notificationItems/0/NotificationRequestItem/eventDate";
-        Self::new("Adyen", KeySource::json(PAIR))
-            .signed(Scheme::Adyen, secret)
-            .timed(TimeSource::json(TIME))
+        Self {
+            fingerprint: Fingerprint::Json(&ADYEN_SIGNED),
+            ..Self::new("Adyen", KeySource::json([reference, event_code]))
+                .signed(Scheme::Adyen, secret)
+                .timed(TimeSource::json(TIME))
+        }
     }
 
     /// [AWS SNS](https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html) and what
@@ -171,8 +188,11 @@ impl Preset {
     }
 
     /// [`Idempotency-Key`](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/)
-    /// or `X-Idempotency-Key`, as callers of an API send it with POST and PATCH; others pass. What is
-    /// compared is the whole request, and the caller is whoever the receiver's principal says.
+    /// or `X-Idempotency-Key`, as callers of an API send it with POST and PATCH; others are handed on.
+    /// What is compared is the method, the path with its query, and the body.
+    ///
+    /// Callers choose these keys, and two may choose the same: say who asks with the receiver's
+    /// [principal](super::Receiver::principal).
     pub fn idempotency_key() -> Self {
         Self {
             fingerprint: Fingerprint::Request,
@@ -194,10 +214,13 @@ impl Preset {
         self
     }
 
-    /// Takes signatures of this secret too, while the provider changes over from one to another. Nothing
-    /// for a preset without a signature.
+    /// Takes signatures of this secret too, while the provider changes over from one to another.
+    ///
+    /// # Panics
+    /// For a preset without a signature, which would take anything.
     pub fn or_secret(mut self, secret: Secret) -> Self {
-        self.verifier = self.verifier.map(|verifier| verifier.or(secret));
+        let verifier = self.verifier.expect("a preset that verifies signatures");
+        self.verifier = Some(verifier.or(secret));
         self
     }
 
@@ -224,6 +247,20 @@ impl Preset {
             Methods::All => true,
             Methods::NotIdempotent => [Method::POST, Method::PATCH].contains(method),
         }
+    }
+
+    /// Whether it has a signature to check.
+    pub fn is_verified(&self) -> bool {
+        self.verifier.is_some()
+    }
+
+    /// Whether a delivery is no event, but only asks whether somebody is there.
+    pub(crate) fn is_handshake(&self, parts: &Parts, body: &Bytes) -> bool {
+        let Some(field) = self.handshake else {
+            return false;
+        };
+        let body_has = |body: Value| body.pointer(field).is_some();
+        self.key(parts, body).is_err() && serde_json::from_slice(body).is_ok_and(body_has)
     }
 
     /// Checks the signature; `None` where the preset has none.
@@ -257,10 +294,13 @@ impl Preset {
 
     /// The digest of what has to be the same under one key.
     pub(crate) fn digest(&self, parts: &Parts, body: &Bytes) -> Bytes {
-        use sha2::{Digest as _, Sha256};
         let digest = match &self.fingerprint {
             Fingerprint::Nothing => return Bytes::new(),
             Fingerprint::Of(of) => return of(parts, body),
+            Fingerprint::Json(fields) => match serde_json::from_slice::<Value>(body) {
+                Ok(body) => fields_digest(&body, fields),
+                Err(_) => Sha256::digest(body),
+            },
             Fingerprint::Body => Sha256::digest(body),
             Fingerprint::Request => {
                 let target = parts.uri.path_and_query().map_or("", |it| it.as_str());
@@ -280,4 +320,15 @@ impl Preset {
 
 fn name(text: &'static str) -> HeaderName {
     HeaderName::from_static(text)
+}
+
+fn fields_digest(body: &Value, fields: &[&str]) -> Output<Sha256> {
+    let mut digest = Sha256::new();
+    for field in fields {
+        let value = body.pointer(field).unwrap_or(&Value::Null).to_string();
+        // With the length before it, so that no two lists of values are one text.
+        digest.update((value.len() as u64).to_be_bytes());
+        digest.update(value);
+    }
+    digest.finalize()
 }

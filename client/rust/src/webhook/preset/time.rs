@@ -47,8 +47,11 @@ fn time(text: &str) -> Option<SystemTime> {
     }
 }
 
+/// From 2000 to 2100: a number of milliseconds is not taken for one of seconds, and refused as an event
+/// of the far future, nor a counter for an event that is too old.
 fn since_epoch(seconds: u64) -> Option<SystemTime> {
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    let is_likely = (946_684_800..4_102_444_800).contains(&seconds);
+    is_likely.then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 #[cfg(test)]
@@ -66,7 +69,14 @@ mod tests {
         ] {
             assert_eq!(time(text), expected, "{text}");
         }
-        for text in ["", "yesterday", "-1", "99999999999999999999"] {
+        for text in [
+            "",
+            "yesterday",
+            "-1",
+            "12",
+            "1700000000000",
+            "99999999999999999999",
+        ] {
             assert_eq!(time(text), None, "{text}");
         }
     }

@@ -19,13 +19,13 @@ const SECRET: [HeaderName; 3] = [
     header::PROXY_AUTHORIZATION,
 ];
 
-/// The claim of a delivery that is genuine. Puts [`Verified`](crate::webhook::signature::Verified)
+/// The claim of a delivery that is genuine; `None` of one that is to be handed on. Puts [`Verified`](crate::webhook::signature::Verified)
 /// among the request's extensions.
 pub(super) fn admit(
     settings: &Settings,
     parts: &mut Parts,
     body: &Bytes,
-) -> Result<Claim, Problem> {
+) -> Result<Option<Claim>, Problem> {
     let preset = &settings.preset;
     match preset.verify(parts, body, SystemTime::now()) {
         Ok(verified) => drop(verified.map(|verified| parts.extensions.insert(verified))),
@@ -39,20 +39,14 @@ pub(super) fn admit(
             ));
         }
     }
+    let principal = principal(settings, parts)?;
+    if !preset.is_for(&parts.method) || preset.is_handshake(parts, body) {
+        return Ok(None);
+    }
     let key = preset.key(parts, body).map_err(bad_key)?;
-    let key = match &settings.principal {
+    let key = match principal {
         None => key,
-        Some(principal) => {
-            let principal = principal(parts).ok_or_else(|| {
-                Problem::new(
-                    StatusCode::UNAUTHORIZED,
-                    "no-principal",
-                    "Nobody knows who asks",
-                    "the request does not say in whose name it comes",
-                )
-            })?;
-            scope::scoped(&principal, &key).map_err(bad_key)?
-        }
+        Some(principal) => scope::scoped(&principal, &key).map_err(bad_key)?,
     };
     let mut claim = Claim::new(&settings.namespace, key)
         .fingerprint(preset.digest(parts, body))
@@ -74,7 +68,22 @@ pub(super) fn admit(
             None => tracing::warn!("a delivery is too large to be kept for dead letters"),
         }
     }
-    Ok(claim)
+    Ok(Some(claim))
+}
+
+/// Who asks; `None` where everybody is one.
+pub(super) fn principal(settings: &Settings, parts: &Parts) -> Result<Option<String>, Problem> {
+    let Some(principal) = &settings.principal else {
+        return Ok(None);
+    };
+    principal(parts).map(Some).ok_or_else(|| {
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "no-principal",
+            "Nobody knows who asks",
+            "the request does not say in whose name it comes",
+        )
+    })
 }
 
 fn bad_key(error: KeyError) -> Problem {

@@ -2,16 +2,10 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use prost::Message as _;
 use semel_proto::v1 as wire;
 
-use super::{Body, IDEMPOTENT_REPLAYED};
-
-/// A stored result that is no answer: something else writes to the namespace.
-#[derive(Debug, thiserror::Error)]
-#[error("what is stored under the key is no answer of this layer's")]
-pub(super) struct NotAnAnswer;
+use super::{Body, IDEMPOTENT_REPLAYED, NEVER_REPLAYED, body, handler};
 
 /// The status, those headers that are `replayed`, and the body.
 pub(super) fn store(response: &Response<Bytes>, replayed: &[HeaderName]) -> Bytes {
@@ -24,30 +18,57 @@ pub(super) fn store(response: &Response<Bytes>, replayed: &[HeaderName]) -> Byte
             value: Bytes::copy_from_slice(value.as_bytes()),
         })
         .collect();
-    wire::StoredAnswer {
+    encoded(&wire::StoredAnswer {
         status: response.status().as_u16().into(),
         headers,
         body: response.body().clone(),
-    }
-    .encode_to_vec()
-    .into()
+    })
 }
 
-/// The answer for a duplicate.
-pub(super) fn replay(stored: Bytes) -> Result<Response<Body>, NotAnAnswer> {
-    let stored = wire::StoredAnswer::decode(stored).map_err(|_| NotAnAnswer)?;
-    let status = u16::try_from(stored.status)
-        .ok()
-        .and_then(|status| StatusCode::from_u16(status).ok())
-        .ok_or(NotAnAnswer)?;
-    let mut response = Response::new(Full::new(stored.body));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    for header in stored.headers {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| NotAnAnswer)?;
-        let value = HeaderValue::from_maybe_shared(header.value).map_err(|_| NotAnAnswer)?;
-        headers.append(name, value);
+/// Of an answer that is too large to be kept: the status alone, so that it fits everywhere. It is
+/// replayed as the problem it was.
+pub(super) fn too_large() -> Bytes {
+    encoded(&wire::StoredAnswer {
+        status: StatusCode::INTERNAL_SERVER_ERROR.as_u16().into(),
+        ..wire::StoredAnswer::default()
+    })
+}
+
+fn encoded(answer: &wire::StoredAnswer) -> Bytes {
+    answer.encode_to_vec().into()
+}
+
+/// The answer for a duplicate. What this layer has not stored, such as what somebody has stored by hand
+/// to resolve the key, is the body of an answer with this `status`.
+pub(super) fn replay(stored: &Bytes, status: StatusCode) -> Response<Body> {
+    let mut response = match stored == &too_large() {
+        true => handler::too_large().into_response(),
+        false => read(stored).unwrap_or_else(|| {
+            let mut response = Response::new(body::full(stored.clone()));
+            *response.status_mut() = status;
+            response
+        }),
+    };
+    let replayed = HeaderValue::from_static("true");
+    response.headers_mut().insert(IDEMPOTENT_REPLAYED, replayed);
+    response
+}
+
+fn read(stored: &Bytes) -> Option<Response<Body>> {
+    let stored = wire::StoredAnswer::decode(stored.clone()).ok()?;
+    let status = StatusCode::from_u16(u16::try_from(stored.status).ok()?).ok()?;
+    if status.is_informational() {
+        return None;
     }
-    headers.insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-    Ok(response)
+    let mut response = Response::new(body::full(stored.body));
+    *response.status_mut() = status;
+    for header in stored.headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+        let value = HeaderValue::from_maybe_shared(header.value).ok()?;
+        // Whoever has stored them.
+        if !NEVER_REPLAYED.contains(&name) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    Some(response)
 }

@@ -1,82 +1,104 @@
 //! One delivery, from its first byte to its answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
-use tower::{BoxError, Service};
+use tower::BoxError;
+use tracing::Instrument as _;
 
 use super::{
-    Body, Settings,
-    admit::admit,
-    background,
+    Body, Settings, admit, background,
     body::{self, NoBody},
     handler::{self, Answered, Call, Work},
     problem::Problem,
+    service::Handler,
     standing,
 };
 use crate::Claim;
 
-pub(super) async fn answer<S, B, R>(
+/// How long a caller waits for what its handler answered to be recorded. It goes on in any case.
+const RECORDING: Duration = Duration::from_secs(30);
+
+pub(super) async fn answer(
     settings: Arc<Settings>,
-    handler: S,
-    request: Request<B>,
-) -> Response<Body>
-where
-    S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Into<BoxError>,
-    B: http_body::Body,
-    B::Error: Into<BoxError>,
-    R: http_body::Body + Send + 'static,
-    R::Data: Send,
-    R::Error: Into<BoxError>,
-{
+    handler: Handler,
+    request: Request<Body>,
+) -> Response<Body> {
+    // Before anything is read: every delivery may hold its whole body in memory.
+    let Ok(place) = settings.places.clone().try_acquire_owned() else {
+        return too_many().into_response();
+    };
+    let is_for = settings.preset.is_for(request.method());
+    if !is_for && !settings.preset.is_verified() {
+        let (parts, body) = request.into_parts();
+        return match admit::principal(&settings, &parts) {
+            Ok(_) => pass(handler, Request::from_parts(parts, body)).await,
+            Err(problem) => problem.into_response(),
+        };
+    }
     let (mut parts, body) = request.into_parts();
     let body = match body::whole(body, settings.body_limit_bytes).await {
         Ok(body) => body,
         Err(why) => return no_body(&why, settings.body_limit_bytes).into_response(),
     };
-    if !settings.preset.is_for(&parts.method) {
-        let call = Call { parts, body };
-        return whole(call.run(handler, settings.answer_limit_bytes).await);
-    }
-    let claim = match admit(&settings, &mut parts, &body) {
-        Ok(claim) => claim,
+    let claim = match admit::admit(&settings, &mut parts, &body) {
+        Ok(Some(claim)) => claim,
+        Ok(None) => {
+            return pass(handler, Request::from_parts(parts, body::full(body))).await;
+        }
         Err(problem) => return problem.into_response(),
     };
     let call = Call { parts, body };
-    // A task of its own from here on: with the client gone, what was begun is ended all the same.
+    let span = span_of(&claim);
     let handlers = settings.handlers.clone();
-    let task = match settings.background.clone() {
-        None => handlers.spawn(once(settings, handler, claim, call)),
-        Some(places) => handlers.spawn(background::accept(settings, places, handler, claim, call)),
+    let answered = Answered::default();
+    // A task of its own from here on: with the client gone, what was begun is ended all the same.
+    let mut task = match settings.background.clone() {
+        None => {
+            let answering = once(settings, handler, claim, call, answered.clone());
+            handlers.spawn(held(place, answering).instrument(span))
+        }
+        Some(background) => {
+            let accepting = background::accept(settings, background, handler, claim, call);
+            handlers.spawn(held(place, accepting).instrument(span))
+        }
     };
-    match task.await {
-        Ok(answer) => answer,
-        Err(error) => {
+    tokio::select! {
+        biased;
+        answer = &mut task => answer.unwrap_or_else(|error| {
             tracing::error!(%error, "a handler panicked");
             handler::panicked().into_response()
+        }),
+        answer = answered.since(RECORDING) => {
+            tracing::warn!("a delivery was handled, and that is not recorded yet");
+            answer
         }
     }
 }
 
+/// Whose log lines name the key.
+fn span_of(claim: &Claim) -> tracing::Span {
+    let (namespace, key) = (claim.namespace(), claim.key());
+    tracing::info_span!("delivery", namespace, key)
+}
+
+async fn held<P, F: Future>(place: P, work: F) -> F::Output {
+    let _place = place;
+    work.await
+}
+
 /// Handles the delivery, or answers what stands.
-async fn once<S, R>(settings: Arc<Settings>, handler: S, claim: Claim, call: Call) -> Response<Body>
-where
-    S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Into<BoxError>,
-    R: http_body::Body + Send + 'static,
-    R::Data: Send,
-    R::Error: Into<BoxError>,
-{
-    let limit_bytes = settings.answer_limit_bytes;
+async fn once(
+    settings: Arc<Settings>,
+    handler: Handler,
+    claim: Claim,
+    call: Call,
+    answered: Answered,
+) -> Response<Body> {
     let spare = settings
         .handles_when_away
         .then(|| (handler.clone(), call.clone()));
-    let answered = Answered::default();
-    let run = settings.client.once(claim).if_refused(handler::refused());
+    let run = settings.once(claim);
     let work = Work {
         settings,
         handler,
@@ -86,18 +108,35 @@ where
     match run.run(|context| work.run(context)).await {
         Ok(run) => standing::of_run(run, &answered),
         Err(error) if standing::is_away(&error) => match spare {
-            Some((handler, call)) => {
-                tracing::warn!(%error, "Semel is away: a delivery is handled that may have been");
-                whole(call.run(handler, limit_bytes).await)
+            Some((handler, call)) if standing::is_outage(&error) => {
+                standing::warn_of_handling(&error);
+                pass(handler, call.into_request()).await
             }
-            None => standing::away(&error),
+            _ => standing::away(&error),
         },
         Err(error) => standing::of_error(error, &answered),
     }
 }
 
-fn whole(answer: handler::Answer) -> Response<Body> {
-    answer.into_response().map(Full::new)
+/// Hands a request on, and what is answered back, as they come.
+async fn pass(handler: Handler, request: Request<Body>) -> Response<Body> {
+    handler
+        .call(request)
+        .await
+        .unwrap_or_else(|error: BoxError| {
+            tracing::error!(error, "a handler failed");
+            handler::failed().into_response()
+        })
+}
+
+fn too_many() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too-many-deliveries",
+        "There are too many deliveries",
+        "as many deliveries are under way as may be",
+    )
+    .retry_after(Duration::from_secs(1))
 }
 
 fn no_body(why: &NoBody, limit_bytes: usize) -> Problem {

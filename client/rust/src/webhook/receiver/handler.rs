@@ -1,18 +1,24 @@
 //! Running the handler, and what it says.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header, request::Parts};
-use http_body_util::Full;
-use tower::{BoxError, Service, ServiceExt as _};
+use tokio::{sync::Notify, time::sleep};
 
 use super::{
     Body, Finality, Settings, answer,
     body::{self, NoBody},
     problem::Problem,
+    service::Handler,
 };
-use crate::{Context, Failure};
+use crate::{Context, Failure, OnPanic};
+
+/// Longest wait before the next attempt that Semel takes.
+const BACKOFF_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A request for the handler.
 #[derive(Clone)]
@@ -21,146 +27,130 @@ pub(super) struct Call {
     pub body: Bytes,
 }
 
+impl Call {
+    pub fn into_request(self) -> Request<Body> {
+        Request::from_parts(self.parts, body::full(self.body))
+    }
+}
+
 /// A handler and what it is to be asked, once the claim is granted.
 #[derive(Clone)]
-pub(super) struct Work<S> {
+pub(super) struct Work {
     pub settings: Arc<Settings>,
-    pub handler: S,
+    pub handler: Handler,
     pub call: Call,
     pub answered: Answered,
 }
 
-impl<S> Work<S> {
+impl Work {
     /// Runs under the claim, puts down what the handler answered, and says what is to be recorded.
-    pub async fn run<R>(self, context: Context) -> Result<Bytes, Failure>
-    where
-        S: Service<Request<Body>, Response = Response<R>>,
-        S::Error: Into<BoxError>,
-        R: http_body::Body,
-        R::Error: Into<BoxError>,
-    {
-        let limit_bytes = self.settings.answer_limit_bytes;
-        let answer = self
-            .call
-            .within(context)
-            .run(self.handler, limit_bytes)
-            .await;
-        self.answered.put(answer, &self.settings)
-    }
-}
-
-/// How a call of the handler ended.
-pub(super) enum Answer {
-    Whole(Response<Bytes>),
-    /// The work is done, but what it says is too long to be kept.
-    TooLong(Problem),
-    /// It did not answer.
-    Failed(String, Problem),
-}
-
-impl Call {
-    /// The call, made under a claim, which the handler finds among the request's extensions.
-    fn within(mut self, context: Context) -> Self {
-        self.parts.extensions.insert(context);
-        self
-    }
-
-    pub async fn run<S, R>(self, handler: S, answer_limit_bytes: usize) -> Answer
-    where
-        S: Service<Request<Body>, Response = Response<R>>,
-        S::Error: Into<BoxError>,
-        R: http_body::Body,
-        R::Error: Into<BoxError>,
-    {
-        let request = Request::from_parts(self.parts, Full::new(self.body));
-        let response = match handler.oneshot(request).await {
-            Ok(response) => response,
-            Err(error) => return Answer::failed(error.into().to_string()),
+    pub async fn run(mut self, context: Context) -> Result<Bytes, Failure> {
+        // Where the handler finds it.
+        self.call.parts.extensions.insert(context);
+        let (response, recorded) = match self.handler.call(self.call.into_request()).await {
+            Ok(response) => judge(response, &self.settings).await,
+            Err(error) => unanswered(&error.to_string(), &self.settings),
         };
-        let (parts, body) = response.into_parts();
-        match body::whole(body, answer_limit_bytes).await {
-            Ok(body) => Answer::Whole(Response::from_parts(parts, body)),
-            Err(NoBody::TooLong) => Answer::TooLong(too_long(answer_limit_bytes)),
-            Err(NoBody::Broken(error)) => Answer::failed(format!("its answer broke off: {error}")),
+        self.answered.put(response);
+        recorded
+    }
+}
+
+type Judged = (Response<Bytes>, Result<Bytes, Failure>);
+
+/// What the caller is answered, and what is recorded.
+async fn judge(response: Response<Body>, settings: &Settings) -> Judged {
+    let (parts, body) = response.into_parts();
+    let (status, limit_bytes) = (parts.status, settings.answer_limit_bytes);
+    let said = || format!("the handler answered {status}");
+    let failure = match (settings.judge)(status) {
+        Finality::Final => None,
+        Finality::Unknown => Some(Failure::unknown(said())),
+        Finality::Retryable => Some(match retry_after(&parts) {
+            Some(after) => Failure::retryable_after(said(), after),
+            None => Failure::retryable(said()),
+        }),
+    };
+    match (body::whole(body, limit_bytes).await, failure) {
+        (Ok(body), Some(failure)) => (Response::from_parts(parts, body), Err(failure)),
+        (Ok(body), None) => {
+            let response = Response::from_parts(parts, body);
+            let stored = answer::store(&response, &settings.replayed);
+            (response, Ok(stored))
+        }
+        (Err(NoBody::TooLong), Some(failure)) => {
+            (Response::from_parts(parts, Bytes::new()), Err(failure))
+        }
+        (Err(NoBody::TooLong), None) => {
+            tracing::error!(
+                limit_bytes,
+                "a handler's answer is too long and is replaced"
+            );
+            (too_large().into_bytes(), Ok(answer::too_large()))
+        }
+        (Err(NoBody::Broken(error)), _) => {
+            unanswered(&format!("its answer broke off: {error}"), settings)
         }
     }
 }
 
-impl Answer {
-    fn failed(error: String) -> Self {
-        let problem = Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "handler-failed",
-            "The handler failed",
-            "the handler gave no answer",
-        );
-        Self::Failed(error, problem)
-    }
+fn unanswered(error: &str, settings: &Settings) -> Judged {
+    tracing::error!(error, "a handler failed");
+    let failure = match settings.on_panic {
+        OnPanic::Unknown => Failure::unknown(error),
+        OnPanic::Retryable => Failure::retryable(error),
+    };
+    (failed().into_bytes(), Err(failure))
+}
 
-    pub fn into_response(self) -> Response<Bytes> {
-        match self {
-            Self::Whole(response) => response,
-            Self::TooLong(problem) | Self::Failed(_, problem) => problem.into_bytes(),
-        }
-    }
+/// In seconds, within what Semel takes; a date is left to the namespace's backoff.
+fn retry_after(parts: &http::response::Parts) -> Option<Duration> {
+    let seconds = parts.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    let after = Duration::from_secs(seconds.parse().ok()?);
+    Some(after.min(BACKOFF_MAX))
 }
 
 /// What the handler answered here, for the caller of this delivery.
 #[derive(Clone, Default)]
-pub(super) struct Answered(Arc<Mutex<Option<Response<Bytes>>>>);
-
-/// What is recorded of an answer that is too large for the namespace.
-pub(super) fn refused() -> Bytes {
-    let problem = Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "answer-too-large",
-        "The answer is too large to be kept",
-        "the work was done, but its answer is larger than the namespace's results may be",
-    );
-    answer::store(&problem.into_bytes(), &[header::CONTENT_TYPE])
+pub(super) struct Answered {
+    response: Arc<Mutex<Option<Response<Bytes>>>>,
+    is_there: Arc<Notify>,
 }
 
 impl Answered {
-    /// Puts an answer down, and says what is to be recorded for it.
-    fn put(&self, answer: Answer, settings: &Settings) -> Result<Bytes, Failure> {
-        let (recorded, response) = match answer {
-            Answer::Failed(ref error, _) => {
-                (Err(Failure::retryable(error)), answer.into_response())
-            }
-            Answer::TooLong(problem) => {
-                tracing::error!("a handler's answer is too long and is replaced");
-                let response = problem.into_bytes();
-                (Ok(answer::store(&response, &settings.replayed)), response)
-            }
-            Answer::Whole(response) => (record(&response, settings), response),
-        };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
-        recorded
+    fn put(&self, response: Response<Bytes>) {
+        *self.lock() = Some(response);
+        self.is_there.notify_one();
     }
 
     pub fn take(&self) -> Option<Response<Body>> {
-        let mut answered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        answered.take().map(|response| response.map(Full::new))
+        let response = self.lock().take();
+        response.map(|response| response.map(body::full))
+    }
+
+    /// The answer, when it has been there for so long without being taken.
+    pub async fn since(&self, long: Duration) -> Response<Body> {
+        loop {
+            self.is_there.notified().await;
+            sleep(long).await;
+            if let Some(answer) = self.take() {
+                return answer;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Response<Bytes>>> {
+        self.response.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn record(response: &Response<Bytes>, settings: &Settings) -> Result<Bytes, Failure> {
-    let status = response.status();
-    let said = || format!("the handler answered {status}");
-    match (settings.judge)(status) {
-        Finality::Final => Ok(answer::store(response, &settings.replayed)),
-        Finality::Unknown => Err(Failure::unknown(said())),
-        Finality::Retryable => Err(match retry_after(response) {
-            Some(after) => Failure::retryable_after(said(), after),
-            None => Failure::retryable(said()),
-        }),
-    }
-}
-
-/// In seconds; a date is left to the namespace's backoff.
-fn retry_after(response: &Response<Bytes>) -> Option<std::time::Duration> {
-    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
-    seconds.parse().ok().map(std::time::Duration::from_secs)
+pub(super) fn failed() -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "handler-failed",
+        "The handler failed",
+        "the handler gave no answer",
+    )
 }
 
 pub(super) fn panicked() -> Problem {
@@ -168,15 +158,16 @@ pub(super) fn panicked() -> Problem {
         StatusCode::INTERNAL_SERVER_ERROR,
         "handler-panicked",
         "The handler panicked",
-        "the handler panicked; the delivery may be sent again",
+        "the handler panicked",
     )
 }
 
-fn too_long(limit_bytes: usize) -> Problem {
+/// Of an answer that is longer than the receiver or the namespace keeps.
+pub(super) fn too_large() -> Problem {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "answer-too-large",
         "The answer is too large to be kept",
-        format!("the work was done, but its answer has more than {limit_bytes} bytes"),
+        "the work was done, but its answer is too large to be kept",
     )
 }

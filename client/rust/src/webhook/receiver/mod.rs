@@ -15,7 +15,8 @@
 //! ```
 //!
 //! # What happens to a delivery, in this order
-//! 1. Its body is read, whole, within [`Receiver::body_limit`].
+//! 1. Its body is read, whole, within [`Receiver::body_limit`]. (What is not to be done once, such as a
+//!    GET beside [`Preset::idempotency_key`], is handed on as it comes.)
 //! 2. Its signature is checked, before anything is asked of Semel: a forged delivery can neither
 //!    reserve a key nor find out about one.
 //! 3. Its key is found, and claimed with a digest of the delivery as the fingerprint.
@@ -30,14 +31,19 @@
 //!
 //! | status | when |
 //! | --- | --- |
+//! | 202, no problem | with [`Receiver::accept_at_once`]: every delivery, first or not, unless its key is dead or uncertain |
 //! | 400 | no key, or none that can be one; a body that broke off |
-//! | 401 | a signature that is missing or wrong, too old or from the future |
+//! | 401 | a signature that is missing or wrong, too old or from the future; nobody knows who asks |
 //! | 409, with `Retry-After` | another delivery is being handled; see [`Receiver::wait`] |
 //! | 409 | nobody knows whether the work was done (uncertain) |
 //! | 413 | a body over the limit |
 //! | 422 | the same key with another payload; an event too old to tell "never seen" from "forgotten" |
-//! | 500 | a handler that panicked; a key whose attempts are used up (dead) |
-//! | 503, with `Retry-After` | Semel is away (see [`Receiver::handle_when_away`]); the last attempt failed and the next may not start yet |
+//! | 500 | a handler that panicked or gave no answer; one whose answer is too large to be kept; a key whose attempts are used up (dead); a claim that Semel refuses, as the service is set up wrongly |
+//! | 503, with `Retry-After` | Semel is away (see [`Receiver::handle_when_away`]); the last attempt failed and the next may not start yet; another delivery took over; too much is under way |
+//!
+//! # Keys that somebody resolved by hand
+//! A result that was not stored by this layer is replayed as it is, with status 200, or 422 where it is
+//! a failure's: `semel complete` and `semel fail` may be used on a receiver's keys.
 
 mod admit;
 mod answer;
@@ -58,10 +64,11 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Preset;
-use crate::Client;
+use crate::{Claim, Client, OnPanic, Once};
+use background::Background;
 
 pub use finality::Finality;
-pub use service::{Body, ReceiverService};
+pub use service::{Body, BodyError, ReceiverService};
 
 /// What says that an answer is a duplicate's.
 pub const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -92,6 +99,9 @@ const NEVER_REPLAYED: [HeaderName; 12] = [
     header::WWW_AUTHENTICATE,
 ];
 
+/// Longest wait that Semel takes.
+const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
+
 type Principal = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 type Judge = dyn Fn(StatusCode) -> Finality + Send + Sync;
 
@@ -115,10 +125,23 @@ struct Settings {
     replayed: Vec<HeaderName>,
     handles_when_away: bool,
     keeps_deliveries: bool,
-    /// Places of what runs after it was answered; `None`: nothing does.
-    background: Option<Arc<Semaphore>>,
+    on_panic: OnPanic,
+    settle_deadline: Duration,
+    places: Arc<Semaphore>,
+    /// What runs after it was answered; `None`: nothing does.
+    background: Option<Arc<Background>>,
     handlers: TaskTracker,
     stopping: CancellationToken,
+}
+
+impl Settings {
+    fn once(&self, claim: Claim) -> Once {
+        self.client
+            .once(claim)
+            .on_panic(self.on_panic)
+            .settle_deadline(self.settle_deadline)
+            .if_refused(answer::too_large())
+    }
 }
 
 impl fmt::Debug for Receiver {
@@ -148,6 +171,9 @@ impl Receiver {
                 replayed: REPLAYED.into(),
                 handles_when_away: false,
                 keeps_deliveries: false,
+                on_panic: OnPanic::default(),
+                settle_deadline: Duration::from_secs(10 * 60),
+                places: Arc::new(Semaphore::new(512)),
                 background: None,
                 handlers: TaskTracker::new(),
                 stopping: CancellationToken::new(),
@@ -162,7 +188,10 @@ impl Receiver {
 
     /// Who asks, where several may choose the same keys: the tenant, the account, the user. It becomes
     /// part of the key, so that nobody is given another's answer. A request of which it says `None` is
-    /// refused with 401. Default: everybody is one.
+    /// refused with 401. Default: everybody is one, and whoever sends another's key and request is given
+    /// his answer.
+    ///
+    /// Authenticate outside of this layer: a 401 or 403 from within is an answer like any other.
     pub fn principal(
         self,
         principal: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
@@ -176,10 +205,31 @@ impl Receiver {
         self.set(|settings| settings.judge = Arc::new(judge))
     }
 
+    /// What a handler that panics, or gives no answer, says of the work. Default: that it was not done
+    /// and may be tried again. For money [`OnPanic::Unknown`]: the key stays uncertain until somebody
+    /// resolves it, as with a [finality](Receiver::finality) of `Unknown` for what the handler answers
+    /// with 5xx.
+    pub fn on_panic(self, policy: OnPanic) -> Self {
+        self.set(|settings| settings.on_panic = policy)
+    }
+
+    /// How long to go on trying to record what a handler answered, should Semel go away while it runs.
+    /// Its caller is answered after 30 seconds in any case. Default: 10 minutes.
+    pub fn settle_deadline(self, deadline: Duration) -> Self {
+        self.set(|settings| settings.settle_deadline = deadline)
+    }
+
+    /// Most deliveries under way at once, those that wait for another's answer included; what is over
+    /// is answered 503 and comes again. Each may hold a whole body. Default: 512.
+    pub fn concurrency(self, most: usize) -> Self {
+        let places = Semaphore::new(most.min(Semaphore::MAX_PERMITS));
+        self.set(|settings| settings.places = Arc::new(places))
+    }
+
     /// How long a duplicate waits for a delivery that is being handled, before it is answered 409; at
     /// most 5 minutes. Default: not at all.
     pub fn wait(self, wait: Duration) -> Self {
-        self.set(|settings| settings.wait = wait)
+        self.set(|settings| settings.wait = wait.min(LONGEST_WAIT))
     }
 
     /// How long a claim stands without an extension: what a crash costs before somebody else may act.
@@ -214,7 +264,7 @@ impl Receiver {
         self.set(|settings| settings.replayed.push(header))
     }
 
-    /// **Gives up on "once" while Semel is away**: such a delivery is handled, with a warning in the
+    /// **Gives up on "once" while Semel cannot be reached**: such a delivery is handled, with a warning in the
     /// log, and may be handled again. For what is harmless to repeat and must not wait. Default: it is
     /// answered 503 and comes again.
     pub fn handle_when_away(self) -> Self {
@@ -233,10 +283,10 @@ impl Receiver {
     /// under way at once; those over it are answered 503 and come again.
     ///
     /// **A process that ends takes with it what it has accepted**: the lease lapses, and the key waits
-    /// for its delivery to come again. Have deliveries [kept](Receiver::keep_deliveries), and look
-    /// after keys whose lease has lapsed.
+    /// for its delivery to come again, to whatever process. Have deliveries
+    /// [kept](Receiver::keep_deliveries), and look after keys whose lease has lapsed.
     pub fn accept_at_once(self, most: usize) -> Self {
-        self.set(|settings| settings.background = Some(Arc::new(Semaphore::new(most))))
+        self.set(|settings| settings.background = Some(Arc::new(Background::new(most))))
     }
 
     /// Waits until the handlers have ended that run now, also those whose clients have hung up, and

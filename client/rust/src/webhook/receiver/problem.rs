@@ -4,9 +4,8 @@ use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
 
-use super::Body;
+use super::{Body, body};
 
 /// Where the kinds of problems are named.
 const KINDS: &str = "https://semel.dev/problems/";
@@ -42,7 +41,7 @@ impl Problem {
     }
 
     pub(super) fn into_response(self) -> Response<Body> {
-        self.into_bytes().map(Full::new)
+        self.into_bytes().map(body::full)
     }
 
     pub(super) fn into_bytes(self) -> Response<Bytes> {

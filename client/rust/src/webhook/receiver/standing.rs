@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use super::{
-    Body, IDEMPOTENT_REPLAYED, answer,
+    Body, answer,
     handler::{self, Answered},
     problem::Problem,
 };
@@ -18,14 +17,14 @@ const AWAY: Duration = Duration::from_secs(5);
 pub(super) fn of_run(run: Run, answered: &Answered) -> Response<Body> {
     match run {
         // Everybody gets the same, the first one too.
-        Run::Ran { result, .. } if result == handler::refused() => {
-            let mut answer = replayed(result);
-            answer.headers_mut().remove(IDEMPOTENT_REPLAYED);
-            answer
+        Run::Ran { result, .. } if result == answer::too_large() => {
+            handler::too_large().into_response()
         }
         Run::Ran { .. } | Run::Failed { .. } => here(answered),
-        Run::Replayed(completed) => replayed(completed.result),
-        Run::ReplayedFailure(failed) => replayed(failed.result),
+        Run::Replayed(completed) => answer::replay(&completed.result, StatusCode::OK),
+        Run::ReplayedFailure(failed) => {
+            answer::replay(&failed.result, StatusCode::UNPROCESSABLE_ENTITY)
+        }
         Run::InProgress(busy) => Problem::new(
             StatusCode::CONFLICT,
             "in-progress",
@@ -65,21 +64,29 @@ pub(super) fn uncertain() -> Response<Body> {
         StatusCode::CONFLICT,
         "uncertain",
         "Nobody knows whether the work was done",
-        "an attempt ended without a word; somebody has to find out and resolve the key",
+        "nobody knows how an attempt ended; somebody has to find out and resolve the key",
     )
     .into_response()
 }
 
-/// Whether Semel said nothing, so that nothing was decided and nothing ran.
+/// Whether nobody knows what stands, and nothing ran here.
 pub(super) fn is_away(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Unavailable { .. }
-            | Error::DeadlineExceeded
-            | Error::ResourceExhausted { .. }
-            | Error::Unauthenticated { .. }
-            | Error::PermissionDenied { .. }
-    )
+    is_outage(error)
+        || matches!(
+            error,
+            Error::ResourceExhausted { .. }
+                | Error::Unauthenticated { .. }
+                | Error::PermissionDenied { .. }
+        )
+}
+
+/// Whether Semel cannot be reached. A flood of claims or a bad credential are none.
+pub(super) fn is_outage(error: &Error) -> bool {
+    matches!(error, Error::Unavailable { .. } | Error::DeadlineExceeded)
+}
+
+pub(super) fn warn_of_handling(error: &Error) {
+    tracing::warn!(%error, "Semel is away: a delivery is handled that may have been");
 }
 
 pub(super) fn away(error: &Error) -> Response<Body> {
@@ -116,24 +123,18 @@ pub(super) fn of_error(error: Error, answered: &Answered) -> Response<Body> {
             "the event is so old that nobody can tell any more whether it was handled",
         )
         .into_response(),
+        // Somebody else's outcome is the one that stands: come again and get it.
+        Error::TakenOver { .. } => settled_elsewhere(&error),
+        Error::NotRecorded { ref source, .. } | Error::FailureNotRecorded { ref source, .. }
+            if is_settled(source) =>
+        {
+            settled_elsewhere(&error)
+        }
         // The handler ran, and what it said is true, recorded or not. To have the sender come again
         // would run it again.
         Error::NotRecorded { .. } | Error::FailureNotRecorded { .. } => {
             tracing::error!(%error, "a delivery was handled, and that is not recorded");
             here(answered)
-        }
-        // Somebody else's outcome is the one that stands.
-        Error::TakenOver { .. } => {
-            tracing::error!(%error, "a delivery was handled twice");
-            let detail = "another delivery with this key took over";
-            Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "taken-over",
-                "Another delivery took over",
-                detail,
-            )
-            .retry_after(Duration::from_secs(1))
-            .into_response()
         }
         error => {
             tracing::error!(%error, "a delivery could not be claimed");
@@ -149,22 +150,31 @@ pub(super) fn of_error(error: Error, answered: &Answered) -> Response<Body> {
     }
 }
 
+fn is_settled(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::LeaseLost { .. }
+            | Error::Superseded { .. }
+            | Error::ResultConflict
+            | Error::AlreadySettled
+    )
+}
+
+fn settled_elsewhere(error: &Error) -> Response<Body> {
+    tracing::error!(%error, "a delivery was handled that was settled elsewhere meanwhile");
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "taken-over",
+        "Another delivery took over",
+        "another delivery with this key took over, and has its answer",
+    )
+    .retry_after(Duration::from_secs(1))
+    .into_response()
+}
+
 /// What the handler answered to this very delivery.
 fn here(answered: &Answered) -> Response<Body> {
     answered
         .take()
         .unwrap_or_else(|| handler::panicked().into_response())
-}
-
-fn replayed(stored: Bytes) -> Response<Body> {
-    answer::replay(stored).unwrap_or_else(|error| {
-        tracing::error!(%error, "a duplicate cannot be answered");
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "not-an-answer",
-            "The stored answer cannot be read",
-            error.to_string(),
-        )
-        .into_response()
-    })
 }

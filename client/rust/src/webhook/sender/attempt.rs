@@ -7,7 +7,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
 };
 use http_body_util::{BodyExt as _, Full};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tower::{BoxError, Service, ServiceExt as _};
 
 use super::Event;
@@ -121,27 +121,28 @@ where
     R: http_body::Body + Unpin,
     R::Error: Into<BoxError>,
 {
-    let answered = async {
-        let response = http.oneshot(request).await.map_err(Into::into)?;
-        let (parts, body) = response.into_parts();
-        Ok::<_, BoxError>(Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body: beginning(body).await,
-        })
+    let give_up = Instant::now() + patience;
+    let response = match timeout_at(give_up, http.oneshot(request)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Attempt::Unanswered(with_causes(error.into().as_ref())),
+        Err(_) => {
+            let patience_ms = patience.as_millis();
+            return Attempt::Unanswered(format!("no answer within {patience_ms} ms"));
+        }
     };
-    match timeout(patience, answered).await {
-        Ok(Ok(answer)) => Attempt::Answered(answer),
-        Ok(Err(error)) => Attempt::Unanswered(with_causes(error.as_ref())),
-        Err(_) => Attempt::Unanswered(format!("no answer within {} ms", patience.as_millis())),
-    }
+    let (parts, body) = response.into_parts();
+    Attempt::Answered(Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: beginning(body, give_up).await,
+    })
 }
 
-/// The status has said it all, so what is wrong with the body does not matter.
-async fn beginning<R: http_body::Body + Unpin>(mut body: R) -> Bytes {
+/// The status has said it all, so what is wrong with the body does not matter, nor that it takes long.
+async fn beginning<R: http_body::Body + Unpin>(mut body: R, give_up: Instant) -> Bytes {
     let mut beginning = Vec::new();
     while beginning.len() < ANSWER_BYTES && !body.is_end_stream() {
-        let Some(Ok(frame)) = body.frame().await else {
+        let Ok(Some(Ok(frame))) = timeout_at(give_up, body.frame()).await else {
             break;
         };
         if let Ok(mut data) = frame.into_data() {

@@ -1,5 +1,7 @@
 //! An event to be sent, and its key.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use sha2::{Digest as _, Sha256};
@@ -7,11 +9,21 @@ use uuid::Uuid;
 
 /// One logical event. However often it is sent, it has one id, which is what receivers tell duplicates
 /// by; so make it once, and keep it where the event is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Event {
     id: String,
     body: Bytes,
     headers: HeaderMap,
+}
+
+/// Without body and headers, which may be personal.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("id", &self.id)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// An id that cannot stand in a header, or is no key.

@@ -119,14 +119,14 @@ impl<H> Sender<H> {
 
     /// Most requests at once; an attempt waits for its turn. At least 1. Default: 64.
     pub fn concurrency(mut self, requests: usize) -> Self {
-        self.requests = Arc::new(Semaphore::new(requests.max(1)));
+        self.requests = Arc::new(Semaphore::new(requests.clamp(1, Semaphore::MAX_PERMITS)));
         self
     }
 
     /// Most events that [`Sender::spawn`] has under way, those that wait for their next attempt
     /// included. At least 1. Default: 10,000.
     pub fn pending(mut self, events: usize) -> Self {
-        self.pending = Arc::new(Semaphore::new(events.max(1)));
+        self.pending = Arc::new(Semaphore::new(events.clamp(1, Semaphore::MAX_PERMITS)));
         self
     }
 
@@ -169,10 +169,9 @@ where
         let mut attempts = 0;
         let mut last = None;
         let reason = loop {
-            if self.stopping.is_cancelled() {
+            let Some(attempt) = self.attempt(&to, &event).await else {
                 break Reason::Stopped;
-            }
-            let attempt = self.attempt(&to, &event).await;
+            };
             attempts += 1;
             let verdict = attempt.verdict();
             tracing::debug!(event = event.id(), attempts, ?verdict, "an event was sent");
@@ -203,8 +202,12 @@ where
             last,
         };
         tracing::warn!(%letter, "an event was not delivered");
-        if let Some(bury) = &self.bury {
-            bury(letter.clone()).await;
+        if let Some(bury) = self.bury.clone() {
+            let letter = letter.clone();
+            // In a task of its own: should it panic, the letter is given back all the same.
+            if let Err(error) = tokio::spawn(async move { bury(letter).await }).await {
+                tracing::error!(%error, "a dead letter was not taken care of");
+            }
         }
         Err(Box::new(letter))
     }
@@ -224,10 +227,12 @@ where
         })
     }
 
-    async fn attempt(&self, to: &Uri, event: &Event) -> Attempt {
-        let _turn = self.requests.acquire().await;
+    /// `None` once the sender is to stop.
+    async fn attempt(&self, to: &Uri, event: &Event) -> Option<Attempt> {
+        let turn = self.requests.acquire();
+        let _turn = self.stopping.run_until_cancelled(turn).await?;
         let now = std::time::SystemTime::now();
         let request = attempt::request(to, event, &self.secrets, now);
-        attempt::make(self.http.clone(), request, self.patience).await
+        Some(attempt::make(self.http.clone(), request, self.patience).await)
     }
 }

@@ -55,7 +55,7 @@ impl Schedule {
     pub(super) fn after(&self, attempts: usize, asked: Option<Duration>) -> Option<Duration> {
         let wait = *self.waits.get(attempts.checked_sub(1)?)?;
         let share = 1.0 + self.jitter * rand::rng().random_range(-1.0..=1.0);
-        let wait = wait.mul_f64(share);
+        let wait = Duration::try_from_secs_f64(wait.as_secs_f64() * share).unwrap_or(wait);
         Some(wait.max(asked.unwrap_or_default().min(self.longest)))
     }
 }

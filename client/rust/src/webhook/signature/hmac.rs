@@ -16,9 +16,18 @@ fn over(secret: &Secret, content: &[Cow<'_, [u8]>]) -> Hmac<Sha256> {
     mac
 }
 
-/// Compares in constant time. A signature that was cut short is none.
-pub(super) fn is_of(secret: &Secret, content: &[Cow<'_, [u8]>], signature: &[u8]) -> bool {
-    over(secret, content).verify_slice(signature).is_ok()
+/// What signatures of the content have to be, worked out once, however many there are.
+pub(super) struct Expected(Hmac<Sha256>);
+
+impl Expected {
+    pub fn of(secret: &Secret, content: &[Cow<'_, [u8]>]) -> Self {
+        Self(over(secret, content))
+    }
+
+    /// Compares in constant time. A signature that was cut short is none.
+    pub fn is(&self, signature: &[u8]) -> bool {
+        self.0.clone().verify_slice(signature).is_ok()
+    }
 }
 
 pub(super) fn sign(secret: &Secret, content: &[Cow<'_, [u8]>]) -> [u8; 32] {

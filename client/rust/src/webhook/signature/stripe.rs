@@ -37,3 +37,28 @@ pub(super) fn read<'a>(
         at: Some(at),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::webhook::signature::{Scheme, Secret, Verifier, hmac};
+
+    #[test]
+    fn of_very_many_signatures_only_the_first_are_looked_at() {
+        let secret = Secret::text("secret").unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let content = [b"1700000000.{}"].map(|it| Cow::Borrowed(&it[..]));
+        let genuine = hex::encode(hmac::sign(&secret, &content));
+        let verifier = Verifier::new(Scheme::Stripe, secret);
+        let wrong = format!("v1={},", "0".repeat(64));
+        for (before, is_believed) in [(0, true), (15, true), (16, false), (10_000, false)] {
+            let header = format!("t=1700000000,{}v1={genuine}", wrong.repeat(before));
+            let mut headers = HeaderMap::new();
+            headers.insert(HEADER, header.parse().unwrap());
+            let verified = verifier.verify(&headers, b"{}", now);
+            assert_eq!(verified.is_ok(), is_believed, "{before} before it");
+        }
+    }
+}
