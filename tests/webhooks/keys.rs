@@ -148,6 +148,12 @@ async fn slacks_question_whose_address_this_is_is_verified_and_handed_on() {
 }
 
 #[tokio::test]
+async fn an_event_of_slacks_that_has_a_challenge_too_is_an_event() {
+    let body = r#"{"event_id":"Ev2","challenge":"3eZbrw1aB"}"#;
+    delivers_once(Preset::slack(secret_text()), &by_slack(body), body, "Ev2").await;
+}
+
+#[tokio::test]
 async fn adyens_key_is_a_pair() {
     const KEY: &str = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056";
     let signed =
@@ -189,7 +195,7 @@ async fn adyens_key_is_a_pair() {
         .post(&service.url(), &[], body(&date(0), "false"))
         .await;
     assert_eq!(forged.status, 401);
-    let key = "7914073381342284:AUTHORISATION";
+    let key = "7914073381342284:AUTHORISATION:true:TestMerchant";
     assert!(semel.client().lookup("adyen", key).await.unwrap().is_some());
 }
 

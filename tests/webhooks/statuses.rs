@@ -613,6 +613,7 @@ async fn headers_that_were_for_somebody_else_are_not_replayed_whoever_stored_the
             header("x-own", "kept"),
         ],
         body: "whole".into(),
+        is_too_large: false,
     };
     let claim = Claim::new("api", "k");
     let ClaimOutcome::Claimed(claimed) = semel.client().claim(&claim).await.unwrap() else {
@@ -650,4 +651,188 @@ async fn more_deliveries_at_once_than_allowed_are_503() {
     );
     gate.add_permits(1);
     assert_eq!(within(first).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_body_that_comes_too_slowly_is_408_and_gives_its_place_back() {
+    use tokio::io::AsyncWriteExt as _;
+    let semel = Semel::start("").await;
+    let receiver = by_key(semel.client())
+        .concurrency(1)
+        .body_timeout(Duration::from_millis(200));
+    let service = Service::start(receiver, |_, _, _| say(200, "")).await;
+    let mut socket = tokio::net::TcpStream::connect(service.address)
+        .await
+        .unwrap();
+    let head = "POST / HTTP/1.1\r\nhost: x\r\nidempotency-key: k\r\ncontent-length: 9\r\n\r\nx";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    let reading = tokio::io::AsyncReadExt::read_exact(&mut socket, &mut answer);
+    within(reading).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    assert_eq!(
+        Caller::new().post(&service.url(), &KEY, "").await.status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_claims_nothing() {
+    use tokio::io::AsyncWriteExt as _;
+    let semel = Semel::start("").await;
+    let service = Service::start(by_key(semel.client()), |_, _, _| say(200, "")).await;
+    let mut socket = tokio::net::TcpStream::connect(service.address)
+        .await
+        .unwrap();
+    let head = "POST / HTTP/1.1\r\nhost: x\r\nidempotency-key: k\r\n\
+                transfer-encoding: chunked\r\nconnection: close\r\n\r\nzz\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let reading = tokio::io::AsyncReadExt::read_to_string(&mut socket, &mut answer);
+    within(reading).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(semel.client().lookup("api", "k").await.unwrap().is_none());
+    assert_eq!(service.begun(), 0);
+}
+
+#[tokio::test]
+async fn a_claim_that_semel_refuses_is_500() {
+    let semel = Semel::start("").await;
+    let receiver = Receiver::new(semel.client(), "no namespace", Preset::idempotency_key());
+    let service = Service::start(receiver, |_, _, _| say(200, "")).await;
+    let answer = Caller::new().post(&service.url(), &KEY, "").await;
+    assert_eq!(
+        (answer.status, answer.problem().as_str()),
+        (500, "not-claimed")
+    );
+}
+
+#[tokio::test]
+async fn a_caller_is_answered_also_when_the_recording_takes_long() {
+    let mut semel = Semel::start("").await;
+    let gate = Arc::new(Semaphore::new(0));
+    let receiver = by_key(semel.client()).answer_within(Duration::from_millis(100));
+    let service = gated(receiver, &gate).await;
+    let first = tokio::spawn({
+        let url = service.url();
+        async move { Caller::new().post(&url, &KEY, "").await }
+    });
+    until("the handler runs", || service.begun() == 1).await;
+    let address = semel.address().to_string();
+    semel.stop().await;
+    gate.add_permits(1);
+    // Semel is away for as long as it takes.
+    let first = within(first).await.unwrap();
+    assert_eq!((first.status, &first.body[..]), (200, &b"done"[..]));
+    semel.start_at(&address).await;
+    within(service.receiver.drain()).await;
+    assert!(
+        Caller::new()
+            .post(&service.url(), &KEY, "")
+            .await
+            .is_replayed()
+    );
+    assert_eq!(service.begun(), 1);
+}
+
+#[tokio::test]
+async fn who_lost_the_key_meanwhile_is_503_and_the_others_answer_stands() {
+    let toml =
+        "[namespaces.api]\nlongest_hold = \"1s\"\nlongest_lease = \"1s\"\ndefault_lease = \"1s\"\n";
+    let semel = Semel::start(toml).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let service = gated(by_key(semel.client()), &gate).await;
+    let first = tokio::spawn({
+        let url = service.url();
+        async move { Caller::new().post(&url, &KEY, "").await }
+    });
+    until("the handler runs", || service.begun() == 1).await;
+    // Another takes over when the longest hold is over.
+    let taking_over = async {
+        loop {
+            let claim = Claim::new("api", "k").wait(Duration::from_secs(3));
+            if let ClaimOutcome::Claimed(it) = semel.client().claim(&claim).await.unwrap() {
+                return it;
+            }
+        }
+    };
+    let other = within(taking_over).await;
+    semel
+        .client()
+        .complete(&other.held, "the other's")
+        .await
+        .unwrap();
+    gate.add_permits(1);
+    let answer = within(first).await.unwrap();
+    assert_eq!(
+        (answer.status, answer.problem().as_str()),
+        (503, "taken-over")
+    );
+    let again = Caller::new().post(&service.url(), &KEY, "").await;
+    assert_eq!((again.status, &again.body[..]), (200, &b"the other's"[..]));
+}
+
+#[tokio::test]
+async fn a_handlers_own_500_that_is_final_is_replayed_as_it_was() {
+    let semel = Semel::start("").await;
+    let receiver = by_key(semel.client()).finality(|_| Finality::Final);
+    let service = Service::start(receiver, |_, _, _| say(500, "")).await;
+    for is_replayed in [false, true] {
+        let answer = Caller::new().post(&service.url(), &KEY, "").await;
+        assert_eq!((answer.status, answer.is_replayed()), (500, is_replayed));
+        assert_eq!(answer.body, "");
+    }
+}
+
+/// A handler that is no axum service, and fails in its own ways.
+async fn failing(receiver: &Receiver, with: &'static str) -> Answer {
+    use tower::{Layer as _, ServiceExt as _};
+    let handler = tower::service_fn(move |_: http::Request<_>| async move {
+        match with {
+            "an error" => Err(std::io::Error::other(with)),
+            _ => Ok(http::Response::new(Breaking)),
+        }
+    });
+    let request = post("http://service.example/", &KEY, "");
+    let answer = receiver.layer(handler).oneshot(request).await.unwrap();
+    let (parts, body) = answer.into_parts();
+    let body = http_body_util::BodyExt::collect(body).await.unwrap();
+    Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body: body.to_bytes(),
+    }
+}
+
+struct Breaking;
+
+impl http_body::Body for Breaking {
+    type Data = bytes::Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        std::task::Poll::Ready(Some(Err(std::io::Error::other("broken"))))
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_gives_no_answer_is_500_and_what_it_says_of_the_work_is_a_setting() {
+    for with in ["an error", "half an answer"] {
+        let semel = Semel::start(RESTING).await;
+        let receiver = by_key(semel.client());
+        let answer = failing(&receiver, with).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (500, "handler-failed")
+        );
+        assert_eq!(failing(&receiver, with).await.problem(), "backing-off");
+
+        let semel = Semel::start("").await;
+        let receiver = by_key(semel.client()).on_panic(OnPanic::Unknown);
+        assert_eq!(failing(&receiver, with).await.status, 500);
+        assert_eq!(failing(&receiver, with).await.problem(), "uncertain");
+    }
 }

@@ -232,7 +232,7 @@ async fn accepted_work_is_bounded_and_what_is_over_comes_again() {
 async fn what_a_process_accepted_that_ended_is_taken_up_when_it_comes_again() {
     let semel = Semel::start("").await;
     // The other process: it has claimed, and says no more.
-    let claim = Claim::new("hooks", "msg_1").lease(Duration::from_millis(1_000));
+    let claim = Claim::new("hooks", "msg_1").lease(Duration::from_secs(3));
     let ClaimOutcome::Claimed(_) = semel.client().claim(&claim).await.unwrap() else {
         panic!("not claimed")
     };
@@ -272,9 +272,9 @@ async fn accepted_while_semel_is_away_it_is_handled_where_that_was_asked_for() {
         (refused.status, refused.problem().as_str()),
         (503, "unavailable")
     );
-    assert_eq!(caller.post(&open.url(), &KEY, "").await.status, 202);
-    until("it is handled", || open.begun() == 1).await;
-    assert_eq!(service.begun(), 0);
+    // By the handler itself, since nobody could look after what has no claim.
+    assert_eq!(caller.post(&open.url(), &KEY, "").await.status, 200);
+    assert_eq!((open.begun(), service.begun()), (1, 0));
 }
 
 #[tokio::test]
@@ -318,4 +318,47 @@ async fn nothing_is_accepted_any_more_that_nobody_would_look_after() {
         (503, "stopping")
     );
     assert_eq!(service.begun(), 0);
+}
+
+#[tokio::test]
+async fn accepted_work_that_rests_does_not_hold_up_the_end_of_the_program() {
+    let semel = Semel::start("[namespaces.api]\nbackoff_initial = \"40s\"\n").await;
+    let service = Service::start(at_once(&semel, 8), |_, _, _| say(503, "")).await;
+    assert_eq!(
+        Caller::new().post(&service.url(), &KEY, "").await.status,
+        202
+    );
+    until("the handler has ended", || {
+        service.ended.load(std::sync::atomic::Ordering::SeqCst) == 1
+    })
+    .await;
+    within(service.receiver.drain()).await;
+    assert_eq!(service.begun(), 1);
+}
+
+#[tokio::test]
+async fn accepted_work_gets_over_semels_absence_between_two_attempts() {
+    let mut semel = Semel::start("[namespaces.api]\nbackoff_initial = \"1s\"\n").await;
+    let receiver = by_key(semel.impatient_client()).accept_at_once(8);
+    let service = Service::start(receiver, |n, _, _| say(if n == 0 { 503 } else { 200 }, "")).await;
+    assert_eq!(
+        Caller::new().post(&service.url(), &KEY, "").await.status,
+        202
+    );
+    let failed = async {
+        loop {
+            let record = semel.client().lookup("api", "k").await.unwrap().unwrap();
+            if let RecordState::BackingOff(_) = record.state {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    within(failed).await;
+    let address = semel.address().to_string();
+    semel.stop().await;
+    // Over the end of the backoff, so that the next attempt finds nobody.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    semel.start_at(&address).await;
+    until("the second attempt is made", || service.begun() == 2).await;
 }

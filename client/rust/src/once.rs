@@ -325,7 +325,7 @@ async fn record_failure(guard: &Guard, failure: Failure) -> Result<Run, Error> {
 ///
 /// `AssertUnwindSafe` is sound to claim here because the panic is resumed after it was recorded:
 /// nobody goes on using what the work may have left torn.
-async fn catching_panics<W: Future>(work: W) -> Result<W::Output, Box<dyn Any + Send>> {
+pub(crate) async fn catching_panics<W: Future>(work: W) -> Result<W::Output, Box<dyn Any + Send>> {
     let mut work = pin!(work);
     poll_fn(
         |cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
@@ -336,7 +336,7 @@ async fn catching_panics<W: Future>(work: W) -> Result<W::Output, Box<dyn Any + 
     .await
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let said = panic
         .downcast_ref::<&str>()
         .copied()

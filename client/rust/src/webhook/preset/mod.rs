@@ -162,18 +162,23 @@ impl Preset {
     }
 
     /// [Adyen](https://docs.adyen.com/development-resources/webhooks/handle-webhook-events): the key is
-    /// the pair of `pspReference` and `eventCode`, which is signed; the event's time is `eventDate`. The
-    /// secret is [`Secret::hex`].
+    /// the pair of `pspReference` and `eventCode`, with `success` and `merchantAccountCode`, all of which
+    /// are signed; the event's time is `eventDate`. The secret is [`Secret::hex`].
     ///
-    /// What is compared is what is signed; the rest, such as `eventDate`, may differ between deliveries.
+    /// `success` belongs to it, as what failed may be told again as what went well, and the account, as
+    /// names of reports come again in another. What is compared is what is signed; the rest, such as
+    /// `eventDate`, may differ between deliveries.
     pub fn adyen(secret: Secret) -> Self {
-        let [reference, .., event_code, _] = ADYEN_SIGNED;
+        let [reference, _, account, _, _, _, event_code, success] = ADYEN_SIGNED;
         const TIME: &str = "/notificationItems/0/NotificationRequestItem/eventDate";
         Self {
             fingerprint: Fingerprint::Json(&ADYEN_SIGNED),
-            ..Self::new("Adyen", KeySource::json([reference, event_code]))
-                .signed(Scheme::Adyen, secret)
-                .timed(TimeSource::json(TIME))
+            ..Self::new(
+                "Adyen",
+                KeySource::json([reference, event_code, success, account]),
+            )
+            .signed(Scheme::Adyen, secret)
+            .timed(TimeSource::json(TIME))
         }
     }
 
@@ -259,8 +264,9 @@ impl Preset {
         let Some(field) = self.handshake else {
             return false;
         };
-        let body_has = |body: Value| body.pointer(field).is_some();
-        self.key(parts, body).is_err() && serde_json::from_slice(body).is_ok_and(body_has)
+        let body_has = |body: Value| body.pointer(field).is_some_and(Value::is_string);
+        let has_no_key = matches!(self.key(parts, body), Err(KeyError::Missing { .. }));
+        has_no_key && serde_json::from_slice(body).is_ok_and(body_has)
     }
 
     /// Checks the signature; `None` where the preset has none.
@@ -325,7 +331,12 @@ fn name(text: &'static str) -> HeaderName {
 fn fields_digest(body: &Value, fields: &[&str]) -> Output<Sha256> {
     let mut digest = Sha256::new();
     for field in fields {
-        let value = body.pointer(field).unwrap_or(&Value::Null).to_string();
+        let value = match body.pointer(field) {
+            // As it is signed: whether a number has quotes says nothing.
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => String::new(),
+        };
         // With the length before it, so that no two lists of values are one text.
         digest.update((value.len() as u64).to_be_bytes());
         digest.update(value);

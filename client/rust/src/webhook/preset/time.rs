@@ -43,7 +43,10 @@ impl TimeSource {
 fn time(text: &str) -> Option<SystemTime> {
     match text.parse() {
         Ok(seconds) => since_epoch(seconds),
-        Err(_) => text.parse::<jiff::Timestamp>().ok().map(Into::into),
+        Err(_) => {
+            let at: jiff::Timestamp = text.parse().ok()?;
+            since_epoch(at.as_second().try_into().ok()?)
+        }
     }
 }
 

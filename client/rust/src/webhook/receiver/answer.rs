@@ -22,14 +22,15 @@ pub(super) fn store(response: &Response<Bytes>, replayed: &[HeaderName]) -> Byte
         status: response.status().as_u16().into(),
         headers,
         body: response.body().clone(),
+        is_too_large: false,
     })
 }
 
-/// Of an answer that is too large to be kept: the status alone, so that it fits everywhere. It is
-/// replayed as the problem it was.
+/// Of an answer that is too large to be kept: so small that it fits everywhere.
 pub(super) fn too_large() -> Bytes {
     encoded(&wire::StoredAnswer {
         status: StatusCode::INTERNAL_SERVER_ERROR.as_u16().into(),
+        is_too_large: true,
         ..wire::StoredAnswer::default()
     })
 }
@@ -41,14 +42,11 @@ fn encoded(answer: &wire::StoredAnswer) -> Bytes {
 /// The answer for a duplicate. What this layer has not stored, such as what somebody has stored by hand
 /// to resolve the key, is the body of an answer with this `status`.
 pub(super) fn replay(stored: &Bytes, status: StatusCode) -> Response<Body> {
-    let mut response = match stored == &too_large() {
-        true => handler::too_large().into_response(),
-        false => read(stored).unwrap_or_else(|| {
-            let mut response = Response::new(body::full(stored.clone()));
-            *response.status_mut() = status;
-            response
-        }),
-    };
+    let mut response = read(stored).unwrap_or_else(|| {
+        let mut response = Response::new(body::full(stored.clone()));
+        *response.status_mut() = status;
+        response
+    });
     let replayed = HeaderValue::from_static("true");
     response.headers_mut().insert(IDEMPOTENT_REPLAYED, replayed);
     response
@@ -59,6 +57,9 @@ fn read(stored: &Bytes) -> Option<Response<Body>> {
     let status = StatusCode::from_u16(u16::try_from(stored.status).ok()?).ok()?;
     if status.is_informational() {
         return None;
+    }
+    if stored.is_too_large {
+        return Some(handler::too_large().into_response());
     }
     let mut response = Response::new(body::full(stored.body));
     *response.status_mut() = status;

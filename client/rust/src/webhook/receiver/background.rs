@@ -14,17 +14,17 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
-use tokio::{sync::Semaphore, task::JoinHandle, time::sleep};
+use tokio::{sync::Semaphore, time::sleep};
 use tracing::Instrument as _;
 
 use super::{
-    Body, IDEMPOTENT_REPLAYED, Settings, body,
+    Body, IDEMPOTENT_REPLAYED, Settings, body, flow,
     handler::{Answered, Call, Work},
     problem::Problem,
     service::Handler,
     standing,
 };
-use crate::{Claim, ClaimOutcome, Error, FailOutcome, Run};
+use crate::{Claim, ClaimOutcome, Claimed, Error, FailOutcome, InProgress, Once, Run};
 
 /// What runs after it was answered.
 pub(super) struct Background {
@@ -69,6 +69,9 @@ impl Drop for Care {
 /// Between two attempts to reach a Semel that is away.
 const AWAY: Duration = Duration::from_secs(5);
 
+/// How long another holder is waited for in one call. Its settlement is heard of at once.
+const WATCH: Duration = Duration::from_secs(5);
+
 /// Claims, answers, and leaves the handler to run.
 pub(super) async fn accept(
     settings: Arc<Settings>,
@@ -101,7 +104,7 @@ pub(super) async fn accept(
     };
     // Nobody has to wait for what is answered at once.
     let claim = claim.wait(Duration::ZERO);
-    let (next, key) = (claim.fresh(), claim.key().to_owned());
+    let (again, key) = (claim.fresh(), claim.key().to_owned());
     let run = settings.once(claim);
     let work = Work {
         settings: settings.clone(),
@@ -109,33 +112,18 @@ pub(super) async fn accept(
         call,
         answered: Answered::default(),
     };
-    let (step, is_duplicate) = match run.ask().await {
-        Ok(ClaimOutcome::Claimed(claimed)) => {
-            let work = work.clone();
-            // In a task of its own, as a handler may panic.
-            let attempt =
-                async move { run.run_claimed(claimed, |context| work.run(context)).await };
-            (
-                Step::Attempt(tokio::spawn(attempt.in_current_span())),
-                false,
-            )
-        }
+    let (next, is_duplicate) = match run.ask().await {
+        Ok(ClaimOutcome::Claimed(claimed)) => (Next::Run(Box::new((run, claimed))), false),
         // It was accepted before, and the same is said for ever, whatever has become of it since.
-        Ok(ClaimOutcome::InProgress(busy)) => (Step::Wait(busy.lease.max(busy.retry_after)), true),
-        Ok(ClaimOutcome::BackingOff(resting)) => (Step::Wait(resting.retry_after), true),
+        Ok(ClaimOutcome::InProgress(busy)) => (Next::watch(&busy), true),
+        Ok(ClaimOutcome::BackingOff(resting)) => (Next::rest(resting.retry_after), true),
         Ok(ClaimOutcome::Completed(_) | ClaimOutcome::Failed(_)) => return accepted(true),
         Ok(ClaimOutcome::Dead(dead)) => return standing::dead(&dead),
         Ok(ClaimOutcome::Uncertain(_)) => return standing::uncertain(),
+        // Answered by the handler itself: without a claim nobody could look after it.
         Err(error) if standing::is_outage(&error) && settings.handles_when_away => {
             standing::warn_of_handling(&error);
-            settings.handlers.spawn(async move {
-                let _place = place;
-                let request = work.call.into_request();
-                if let Err(error) = work.handler.call(request).await {
-                    tracing::error!(error, "a handler failed");
-                }
-            });
-            return accepted(false);
+            return flow::pass(work.handler, work.call.into_request()).await;
         }
         Err(error) if standing::is_away(&error) => return standing::away(&error),
         Err(error) => return standing::of_error(error, &Answered::default()),
@@ -146,7 +134,7 @@ pub(super) async fn accept(
     if !is_duplicate || care.is_some() {
         let looking_after = async move {
             let _taken = (place, care);
-            look_after(step, work, &next).await;
+            look_after(next, work, &again).await;
         };
         settings.handlers.spawn(looking_after.in_current_span());
     }
@@ -164,66 +152,88 @@ fn accepted(is_duplicate: bool) -> Response<Body> {
 }
 
 /// What comes next for a key.
-enum Step {
-    Attempt(JoinHandle<Result<Run, Error>>),
-    Wait(Duration),
+enum Next {
+    Run(Box<(Once, Claimed)>),
+    /// Asks again after a rest, and waits for another holder.
+    Ask {
+        rest: Duration,
+        wait: Duration,
+    },
+}
+
+impl Next {
+    fn rest(rest: Duration) -> Self {
+        let wait = Duration::ZERO;
+        Self::Ask { rest, wait }
+    }
+
+    /// For another process, or a lease of ours whose end could not be recorded.
+    fn watch(busy: &InProgress) -> Self {
+        Self::Ask {
+            rest: busy.retry_after,
+            wait: busy.lease.min(WATCH),
+        }
+    }
 }
 
 /// Makes attempt after attempt until the key is settled or its attempts are used up.
-async fn look_after(mut step: Step, work: Work, claim: &Claim) {
+async fn look_after(mut next: Next, work: Work, claim: &Claim) {
     let settings = work.settings.clone();
     loop {
-        step = match step {
-            Step::Attempt(attempt) => match wait_after(attempt.await.ok()) {
-                Some(wait) => Step::Wait(wait),
-                None => return,
-            },
-            Step::Wait(wait) => {
-                let waited = settings.stopping.run_until_cancelled(sleep(wait)).await;
-                if waited.is_none() {
+        let ended = match next {
+            Next::Run(granted) => {
+                let ((run, claimed), work) = (*granted, work.clone());
+                run.run_claimed(claimed, |context| work.run(context)).await
+            }
+            Next::Ask { rest, wait } => {
+                let rested = settings.stopping.run_until_cancelled(sleep(rest)).await;
+                if rested.is_none() {
                     tracing::warn!("accepted work is left for its delivery to come again");
                     return;
                 }
-                let (run, work) = (settings.once(claim.fresh()), work.clone());
-                let attempt = async move { run.run(|context| work.run(context)).await };
-                Step::Attempt(tokio::spawn(attempt.in_current_span()))
+                let (run, work) = (settings.once(claim.fresh().wait(wait)), work.clone());
+                run.run(|context| work.run(context)).await
             }
+        };
+        // It was answered long ago.
+        drop(work.answered.take());
+        next = match after(ended) {
+            Some(next) => next,
+            None => return,
         };
     }
 }
 
-/// How long to wait after an attempt, which panicked where it is `None`; or that it was the last.
-fn wait_after(attempt: Option<Result<Run, Error>>) -> Option<Duration> {
-    match attempt {
-        // What was recorded for a panic is found out by asking.
-        None => Some(Duration::ZERO),
-        Some(Ok(
+/// What comes after an attempt; `None` where it was the last.
+fn after(ended: Result<Run, Error>) -> Option<Next> {
+    match ended {
+        Ok(
             Run::BackingOff(resting)
             | Run::Failed {
                 outcome: FailOutcome::BackingOff(resting),
                 ..
             },
-        )) => Some(resting.retry_after),
-        // Another process, or a lease of ours whose end could not be recorded.
-        Some(Ok(Run::InProgress(busy))) => Some(busy.lease.max(busy.retry_after)),
-        Some(Ok(Run::Dead(_) | Run::Uncertain(_) | Run::Failed { .. })) => {
+        ) => Some(Next::rest(resting.retry_after)),
+        Ok(Run::InProgress(busy)) => Some(Next::watch(&busy)),
+        Ok(Run::Dead(_) | Run::Uncertain(_) | Run::Failed { .. }) => {
             tracing::error!("accepted work has failed, and no more attempts are made");
             None
         }
-        Some(Ok(_)) => None,
-        Some(Err(
+        Ok(Run::Ran { .. } | Run::Replayed(_) | Run::ReplayedFailure(_)) => None,
+        Err(
             error @ (Error::NotRecorded { .. }
             | Error::TakenOver { .. }
             | Error::FingerprintMismatch
-            | Error::EventTooOld),
-        )) => {
+            | Error::EventTooOld
+            | Error::InvalidArgument { .. }),
+        ) => {
             tracing::error!(%error, "accepted work may not have been done, or done twice");
             None
         }
         // It was accepted, so whatever is in the way now has to be got over.
-        Some(Err(error)) => {
+        Err(error) => {
             tracing::warn!(%error, "accepted work has to wait");
-            Some(AWAY)
+            Some(Next::rest(AWAY))
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tower::BoxError;
 use tracing::Instrument as _;
 
@@ -16,18 +17,11 @@ use super::{
 };
 use crate::Claim;
 
-/// How long a caller waits for what its handler answered to be recorded. It goes on in any case.
-const RECORDING: Duration = Duration::from_secs(30);
-
 pub(super) async fn answer(
     settings: Arc<Settings>,
     handler: Handler,
     request: Request<Body>,
 ) -> Response<Body> {
-    // Before anything is read: every delivery may hold its whole body in memory.
-    let Ok(place) = settings.places.clone().try_acquire_owned() else {
-        return too_many().into_response();
-    };
     let is_for = settings.preset.is_for(request.method());
     if !is_for && !settings.preset.is_verified() {
         let (parts, body) = request.into_parts();
@@ -36,10 +30,16 @@ pub(super) async fn answer(
             Err(problem) => problem.into_response(),
         };
     }
+    // Before anything is read: every delivery may hold its whole body in memory.
+    let Ok(place) = settings.places.clone().try_acquire_owned() else {
+        return too_many().into_response();
+    };
     let (mut parts, body) = request.into_parts();
-    let body = match body::whole(body, settings.body_limit_bytes).await {
-        Ok(body) => body,
-        Err(why) => return no_body(&why, settings.body_limit_bytes).into_response(),
+    let reading = body::whole(body, settings.body_limit_bytes);
+    let body = match timeout(settings.body_timeout, reading).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(why)) => return no_body(&why, settings.body_limit_bytes).into_response(),
+        Err(_) => return too_slow(settings.body_timeout).into_response(),
     };
     let claim = match admit::admit(&settings, &mut parts, &body) {
         Ok(Some(claim)) => claim,
@@ -48,28 +48,40 @@ pub(super) async fn answer(
         }
         Err(problem) => return problem.into_response(),
     };
-    let call = Call { parts, body };
     let span = span_of(&claim);
-    let handlers = settings.handlers.clone();
+    let call = Call { parts, body };
+    handle(settings, handler, claim, call, place)
+        .instrument(span)
+        .await
+}
+
+/// In a task of its own: with the client gone, what was begun is ended all the same.
+async fn handle(
+    settings: Arc<Settings>,
+    handler: Handler,
+    claim: Claim,
+    call: Call,
+    place: OwnedSemaphorePermit,
+) -> Response<Body> {
+    let (handlers, patience) = (settings.handlers.clone(), settings.answer_within);
     let answered = Answered::default();
-    // A task of its own from here on: with the client gone, what was begun is ended all the same.
     let mut task = match settings.background.clone() {
         None => {
             let answering = once(settings, handler, claim, call, answered.clone());
-            handlers.spawn(held(place, answering).instrument(span))
+            handlers.spawn(held(place, answering).in_current_span())
         }
         Some(background) => {
             let accepting = background::accept(settings, background, handler, claim, call);
-            handlers.spawn(held(place, accepting).instrument(span))
+            handlers.spawn(held(place, accepting).in_current_span())
         }
     };
     tokio::select! {
         biased;
         answer = &mut task => answer.unwrap_or_else(|error| {
-            tracing::error!(%error, "a handler panicked");
+            tracing::error!(%error, "a delivery's task panicked");
             handler::panicked().into_response()
         }),
-        answer = answered.since(RECORDING) => {
+        answer = answered.since(patience) => {
             tracing::warn!("a delivery was handled, and that is not recorded yet");
             answer
         }
@@ -119,7 +131,7 @@ async fn once(
 }
 
 /// Hands a request on, and what is answered back, as they come.
-async fn pass(handler: Handler, request: Request<Body>) -> Response<Body> {
+pub(super) async fn pass(handler: Handler, request: Request<Body>) -> Response<Body> {
     handler
         .call(request)
         .await
@@ -127,6 +139,16 @@ async fn pass(handler: Handler, request: Request<Body>) -> Response<Body> {
             tracing::error!(error, "a handler failed");
             handler::failed().into_response()
         })
+}
+
+fn too_slow(patience: Duration) -> Problem {
+    let patience_ms = patience.as_millis();
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "slow-body",
+        "The body came too slowly",
+        format!("the body did not come within {patience_ms} ms"),
+    )
 }
 
 fn too_many() -> Problem {

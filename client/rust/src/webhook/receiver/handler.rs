@@ -15,7 +15,10 @@ use super::{
     problem::Problem,
     service::Handler,
 };
-use crate::{Context, Failure, OnPanic};
+use crate::{
+    Context, Failure, OnPanic,
+    once::{catching_panics, panic_text},
+};
 
 /// Longest wait before the next attempt that Semel takes.
 const BACKOFF_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -47,10 +50,16 @@ impl Work {
     pub async fn run(mut self, context: Context) -> Result<Bytes, Failure> {
         // Where the handler finds it.
         self.call.parts.extensions.insert(context);
-        let (response, recorded) = match self.handler.call(self.call.into_request()).await {
-            Ok(response) => judge(response, &self.settings).await,
-            Err(error) => unanswered(&error.to_string(), &self.settings),
+        let settings = self.settings;
+        let running = async {
+            match self.handler.call(self.call.into_request()).await {
+                Ok(response) => judge(response, &settings).await,
+                Err(error) => unanswered(failed(), &error.to_string(), &settings),
+            }
         };
+        let (response, recorded) = catching_panics(running)
+            .await
+            .unwrap_or_else(|panic| unanswered(panicked(), &panic_text(panic.as_ref()), &settings));
         self.answered.put(response);
         recorded
     }
@@ -62,6 +71,10 @@ type Judged = (Response<Bytes>, Result<Bytes, Failure>);
 async fn judge(response: Response<Body>, settings: &Settings) -> Judged {
     let (parts, body) = response.into_parts();
     let (status, limit_bytes) = (parts.status, settings.answer_limit_bytes);
+    if status.is_informational() {
+        let error = format!("it answered {status}, which is no answer to a delivery");
+        return unanswered(failed(), &error, settings);
+    }
     let said = || format!("the handler answered {status}");
     let failure = match (settings.judge)(status) {
         Finality::Final => None,
@@ -78,9 +91,7 @@ async fn judge(response: Response<Body>, settings: &Settings) -> Judged {
             let stored = answer::store(&response, &settings.replayed);
             (response, Ok(stored))
         }
-        (Err(NoBody::TooLong), Some(failure)) => {
-            (Response::from_parts(parts, Bytes::new()), Err(failure))
-        }
+        (Err(NoBody::TooLong), Some(failure)) => (head_of(&parts), Err(failure)),
         (Err(NoBody::TooLong), None) => {
             tracing::error!(
                 limit_bytes,
@@ -89,18 +100,30 @@ async fn judge(response: Response<Body>, settings: &Settings) -> Judged {
             (too_large().into_bytes(), Ok(answer::too_large()))
         }
         (Err(NoBody::Broken(error)), _) => {
-            unanswered(&format!("its answer broke off: {error}"), settings)
+            let error = format!("its answer broke off: {error}");
+            unanswered(failed(), &error, settings)
         }
     }
 }
 
-fn unanswered(error: &str, settings: &Settings) -> Judged {
+fn unanswered(problem: Problem, error: &str, settings: &Settings) -> Judged {
     tracing::error!(error, "a handler failed");
     let failure = match settings.on_panic {
         OnPanic::Unknown => Failure::unknown(error),
         OnPanic::Retryable => Failure::retryable(error),
     };
-    (failed().into_bytes(), Err(failure))
+    (problem.into_bytes(), Err(failure))
+}
+
+/// A failure without its body, nor what was said of it.
+fn head_of(parts: &http::response::Parts) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = parts.status;
+    if let Some(after) = parts.headers.get(header::RETRY_AFTER) {
+        let after = after.clone();
+        response.headers_mut().insert(header::RETRY_AFTER, after);
+    }
+    response
 }
 
 /// In seconds, within what Semel takes; a date is left to the namespace's backoff.

@@ -34,12 +34,13 @@
 //! | 202, no problem | with [`Receiver::accept_at_once`]: every delivery, first or not, unless its key is dead or uncertain |
 //! | 400 | no key, or none that can be one; a body that broke off |
 //! | 401 | a signature that is missing or wrong, too old or from the future; nobody knows who asks |
+//! | 408 | a body that came too slowly |
 //! | 409, with `Retry-After` | another delivery is being handled; see [`Receiver::wait`] |
 //! | 409 | nobody knows whether the work was done (uncertain) |
 //! | 413 | a body over the limit |
 //! | 422 | the same key with another payload; an event too old to tell "never seen" from "forgotten" |
 //! | 500 | a handler that panicked or gave no answer; one whose answer is too large to be kept; a key whose attempts are used up (dead); a claim that Semel refuses, as the service is set up wrongly |
-//! | 503, with `Retry-After` | Semel is away (see [`Receiver::handle_when_away`]); the last attempt failed and the next may not start yet; another delivery took over; too much is under way |
+//! | 503, with `Retry-After` | Semel is away (see [`Receiver::handle_when_away`]); the last attempt failed and the next may not start yet; another delivery took over; too much is under way; the service is about to end |
 //!
 //! # Keys that somebody resolved by hand
 //! A result that was not stored by this layer is replayed as it is, with status 200, or 422 where it is
@@ -84,7 +85,12 @@ const REPLAYED: [HeaderName; 6] = [
 ];
 
 /// Headers that are never replayed: they were for whoever asked first, or for one connection.
-const NEVER_REPLAYED: [HeaderName; 12] = [
+const NEVER_REPLAYED: [HeaderName; 17] = [
+    HeaderName::from_static("authentication-info"),
+    HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-authentication-info"),
+    HeaderName::from_static("proxy-connection"),
     header::AUTHORIZATION,
     header::CACHE_CONTROL,
     header::CONNECTION,
@@ -127,6 +133,8 @@ struct Settings {
     keeps_deliveries: bool,
     on_panic: OnPanic,
     settle_deadline: Duration,
+    answer_within: Duration,
+    body_timeout: Duration,
     places: Arc<Semaphore>,
     /// What runs after it was answered; `None`: nothing does.
     background: Option<Arc<Background>>,
@@ -138,7 +146,6 @@ impl Settings {
     fn once(&self, claim: Claim) -> Once {
         self.client
             .once(claim)
-            .on_panic(self.on_panic)
             .settle_deadline(self.settle_deadline)
             .if_refused(answer::too_large())
     }
@@ -173,6 +180,8 @@ impl Receiver {
                 keeps_deliveries: false,
                 on_panic: OnPanic::default(),
                 settle_deadline: Duration::from_secs(10 * 60),
+                answer_within: Duration::from_secs(30),
+                body_timeout: Duration::from_secs(30),
                 places: Arc::new(Semaphore::new(512)),
                 background: None,
                 handlers: TaskTracker::new(),
@@ -214,13 +223,25 @@ impl Receiver {
     }
 
     /// How long to go on trying to record what a handler answered, should Semel go away while it runs.
-    /// Its caller is answered after 30 seconds in any case. Default: 10 minutes.
+    /// [`Receiver::drain`] waits for that too. Default: 10 minutes.
     pub fn settle_deadline(self, deadline: Duration) -> Self {
         self.set(|settings| settings.settle_deadline = deadline)
     }
 
+    /// How long a caller waits for what its handler answered to be recorded; then it is answered, and
+    /// the recording goes on. Default: 30 seconds.
+    pub fn answer_within(self, patience: Duration) -> Self {
+        self.set(|settings| settings.answer_within = patience)
+    }
+
+    /// How long a body may take to come. Default: 30 seconds.
+    pub fn body_timeout(self, patience: Duration) -> Self {
+        self.set(|settings| settings.body_timeout = patience)
+    }
+
     /// Most deliveries under way at once, those that wait for another's answer included; what is over
-    /// is answered 503 and comes again. Each may hold a whole body. Default: 512.
+    /// is answered 503 and comes again. Each may hold a whole body, and so may each of those that were
+    /// [accepted](Receiver::accept_at_once). Default: 512.
     pub fn concurrency(self, most: usize) -> Self {
         let places = Semaphore::new(most.min(Semaphore::MAX_PERMITS));
         self.set(|settings| settings.places = Arc::new(places))
@@ -289,8 +310,8 @@ impl Receiver {
         self.set(|settings| settings.background = Some(Arc::new(Background::new(most))))
     }
 
-    /// Waits until the handlers have ended that run now, also those whose clients have hung up, and
-    /// makes no further attempts at what was [accepted at once](Receiver::accept_at_once): for the end
+    /// Waits until the handlers have ended that run now, also those whose clients have hung up, and what
+    /// they answered is recorded; makes no further attempts at what was [accepted at once](Receiver::accept_at_once): for the end
     /// of the program, after the server has stopped.
     pub async fn drain(&self) {
         self.settings.stopping.cancel();

@@ -124,7 +124,9 @@ pub(super) fn of_error(error: Error, answered: &Answered) -> Response<Body> {
         )
         .into_response(),
         // Somebody else's outcome is the one that stands: come again and get it.
-        Error::TakenOver { .. } => settled_elsewhere(&error),
+        Error::TakenOver { .. } | Error::LeaseLost { .. } | Error::Superseded { .. } => {
+            settled_elsewhere(&error)
+        }
         Error::NotRecorded { ref source, .. } | Error::FailureNotRecorded { ref source, .. }
             if is_settled(source) =>
         {

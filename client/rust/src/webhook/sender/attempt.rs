@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use tower::{BoxError, Service, ServiceExt as _};
 
 use super::Event;
+use crate::retry::after;
 use crate::webhook::signature::{Secret, sign_standard, unix_seconds};
 
 /// As much of an answer as is kept, for people who look at a dead letter.
@@ -121,7 +122,7 @@ where
     R: http_body::Body + Unpin,
     R::Error: Into<BoxError>,
 {
-    let give_up = Instant::now() + patience;
+    let give_up = after(Instant::now(), patience);
     let response = match timeout_at(give_up, http.oneshot(request)).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Attempt::Unanswered(with_causes(error.into().as_ref())),
