@@ -202,11 +202,7 @@ async fn while_one_is_handled_another_is_409_with_retry_after() {
     let gate = Arc::new(Semaphore::new(0));
     let service = gated(by_key(semel.client()), &gate).await;
     let caller = Caller::new();
-    let first = tokio::spawn({
-        let (caller, url) = (caller.clone(), service.url());
-        async move { caller.post(&url, &KEY, "").await }
-    });
-    until("the handler runs", || service.begun() == 1).await;
+    let first = begin(&service, &KEY).await;
     let busy = caller.post(&service.url(), &KEY, "").await;
     assert_eq!((busy.status, busy.problem().as_str()), (409, "in-progress"));
     let seconds: u64 = busy.header("retry-after").unwrap().parse().unwrap();
@@ -235,15 +231,6 @@ async fn a_receiver_that_waits_gives_the_duplicate_the_answer_itself() {
     assert_eq!((first.status, second.status), (200, 200));
     assert_eq!((first.is_replayed(), second.is_replayed()), (false, true));
     assert_eq!(service.begun(), 1);
-}
-
-async fn gated(receiver: Receiver, gate: &Arc<Semaphore>) -> Service {
-    let gate = gate.clone();
-    Service::start(receiver, move |_, _, _| Told {
-        gate: Some(gate.clone()),
-        ..say(200, "done")
-    })
-    .await
 }
 
 #[tokio::test]
@@ -637,11 +624,7 @@ async fn more_deliveries_at_once_than_allowed_are_503() {
     let gate = Arc::new(Semaphore::new(0));
     let service = gated(by_key(semel.client()).concurrency(1), &gate).await;
     let caller = Caller::new();
-    let first = tokio::spawn({
-        let (caller, url) = (caller.clone(), service.url());
-        async move { caller.post(&url, &KEY, "").await }
-    });
-    until("the handler runs", || service.begun() == 1).await;
+    let first = begin(&service, &KEY).await;
     let over = caller
         .post(&service.url(), &[("idempotency-key", "l")], "")
         .await;
@@ -713,11 +696,7 @@ async fn a_caller_is_answered_also_when_the_recording_takes_long() {
     let gate = Arc::new(Semaphore::new(0));
     let receiver = by_key(semel.client()).answer_within(Duration::from_millis(100));
     let service = gated(receiver, &gate).await;
-    let first = tokio::spawn({
-        let url = service.url();
-        async move { Caller::new().post(&url, &KEY, "").await }
-    });
-    until("the handler runs", || service.begun() == 1).await;
+    let first = begin(&service, &KEY).await;
     let address = semel.address().to_string();
     semel.stop().await;
     gate.add_permits(1);
@@ -742,11 +721,7 @@ async fn who_lost_the_key_meanwhile_is_503_and_the_others_answer_stands() {
     let semel = Semel::start(toml).await;
     let gate = Arc::new(Semaphore::new(0));
     let service = gated(by_key(semel.client()), &gate).await;
-    let first = tokio::spawn({
-        let url = service.url();
-        async move { Caller::new().post(&url, &KEY, "").await }
-    });
-    until("the handler runs", || service.begun() == 1).await;
+    let first = begin(&service, &KEY).await;
     // Another takes over when the longest hold is over.
     let taking_over = async {
         loop {

@@ -29,7 +29,11 @@ use semel_server::{
     config::{Config, Overrides},
 };
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    task::{AbortHandle, JoinHandle},
+};
 
 pub use semel_tests::within;
 
@@ -110,7 +114,7 @@ pub struct Told {
     /// How long the work takes.
     pub takes: Duration,
     /// Waits until this is given.
-    pub gate: Option<Arc<tokio::sync::Semaphore>>,
+    pub gate: Option<Arc<Semaphore>>,
 }
 
 pub fn say(status: u16, body: impl Into<Bytes>) -> Told {
@@ -301,6 +305,27 @@ pub fn signed(url: &str, id: &str, body: impl Into<Bytes>) -> Request<Full<Bytes
 /// A receiver of plain keys.
 pub fn by_key(client: Client) -> Receiver {
     Receiver::new(client, "api", Preset::idempotency_key())
+}
+
+/// A service whose handler waits for the gate.
+pub async fn gated(receiver: Receiver, gate: &Arc<Semaphore>) -> Service {
+    let gate = gate.clone();
+    Service::start(receiver, move |_, _, _| Told {
+        gate: Some(gate.clone()),
+        ..say(200, "done")
+    })
+    .await
+}
+
+/// Posts, and goes on when the service's first handler runs.
+pub async fn begin(
+    service: &Service,
+    headers: &'static [(&'static str, &'static str)],
+) -> JoinHandle<Answer> {
+    let url = service.url();
+    let posted = tokio::spawn(async move { Caller::new().post(&url, headers, "").await });
+    until("the handler runs", || service.begun() == 1).await;
+    posted
 }
 
 /// Looks again and again; the pause only keeps the looking from being all that the machine does.

@@ -16,18 +16,9 @@ const KEY: [(&str, &str); 1] = [("idempotency-key", "k")];
 async fn a_client_that_hangs_up_does_not_stop_the_handler_half_way() {
     let semel = Semel::start("").await;
     let gate = Arc::new(Semaphore::new(0));
-    let handlers_gate = gate.clone();
-    let service = Service::start(by_key(semel.client()), move |_, _, _| Told {
-        gate: Some(handlers_gate.clone()),
-        ..say(200, "done")
-    })
-    .await;
+    let service = gated(by_key(semel.client()), &gate).await;
     let caller = Caller::new();
-    let hasty = tokio::spawn({
-        let (caller, url) = (caller.clone(), service.url());
-        async move { caller.post(&url, &KEY, "").await }
-    });
-    until("the handler runs", || service.begun() == 1).await;
+    let hasty = begin(&service, &KEY).await;
     hasty.abort();
     let _ = hasty.await;
     // The server has seen that the client is gone when it takes the next one.
@@ -140,12 +131,7 @@ fn at_once(semel: &Semel, most: usize) -> Receiver {
 async fn accepted_at_once_it_is_202_for_all_and_the_work_is_done_afterwards() {
     let semel = Semel::start("").await;
     let gate = Arc::new(Semaphore::new(0));
-    let handlers_gate = gate.clone();
-    let service = Service::start(at_once(&semel, 8), move |_, _, _| Told {
-        gate: Some(handlers_gate.clone()),
-        ..say(200, "done")
-    })
-    .await;
+    let service = gated(at_once(&semel, 8), &gate).await;
     let caller = Caller::new();
     let first = caller.post(&service.url(), &KEY, "").await;
     assert_eq!((first.status, first.is_replayed()), (202, false));
@@ -200,12 +186,7 @@ async fn accepted_work_that_fails_or_panics_is_tried_again_without_the_sender() 
 async fn accepted_work_is_bounded_and_what_is_over_comes_again() {
     let semel = Semel::start("").await;
     let gate = Arc::new(Semaphore::new(0));
-    let handlers_gate = gate.clone();
-    let service = Service::start(at_once(&semel, 1), move |_, _, _| Told {
-        gate: Some(handlers_gate.clone()),
-        ..say(200, "")
-    })
-    .await;
+    let service = gated(at_once(&semel, 1), &gate).await;
     let caller = Caller::new();
     assert_eq!(caller.post(&service.url(), &KEY, "").await.status, 202);
     let second = [("idempotency-key", "l")];
@@ -260,6 +241,23 @@ async fn what_a_process_accepted_that_ended_is_taken_up_when_it_comes_again() {
 }
 
 #[tokio::test]
+async fn one_key_of_another_process_takes_one_place_however_often_it_comes() {
+    let semel = Semel::start("").await;
+    let claim = Claim::new("hooks", "msg_1").lease(Duration::from_secs(30));
+    let ClaimOutcome::Claimed(_) = semel.client().claim(&claim).await.unwrap() else {
+        panic!("not claimed")
+    };
+    let preset = Preset::standard_webhooks(secret());
+    let receiver = Receiver::new(semel.client(), "hooks", preset).accept_at_once(2);
+    let service = Service::start(receiver, |_, _, _| say(200, "")).await;
+    let caller = Caller::new();
+    for id in ["msg_1", "msg_1", "msg_1", "msg_2"] {
+        let answer = caller.send(signed(&service.url(), id, "{}")).await;
+        assert_eq!(answer.status, 202, "{id}");
+    }
+}
+
+#[tokio::test]
 async fn accepted_while_semel_is_away_it_is_handled_where_that_was_asked_for() {
     let mut semel = Semel::start("").await;
     let receiver = by_key(semel.impatient_client()).accept_at_once(8);
@@ -281,18 +279,9 @@ async fn accepted_while_semel_is_away_it_is_handled_where_that_was_asked_for() {
 async fn what_was_done_while_semel_went_away_is_recorded_when_it_is_back() {
     let mut semel = Semel::start("").await;
     let gate = Arc::new(Semaphore::new(0));
-    let handlers_gate = gate.clone();
-    let service = Service::start(by_key(semel.client()), move |_, _, _| Told {
-        gate: Some(handlers_gate.clone()),
-        ..say(200, "done")
-    })
-    .await;
+    let service = gated(by_key(semel.client()), &gate).await;
     let caller = Caller::new();
-    let first = tokio::spawn({
-        let (caller, url) = (caller.clone(), service.url());
-        async move { caller.post(&url, &KEY, "").await }
-    });
-    until("the handler runs", || service.begun() == 1).await;
+    let first = begin(&service, &KEY).await;
     let address = semel.address().to_string();
     semel.stop().await;
     gate.add_permits(1);
@@ -338,7 +327,8 @@ async fn accepted_work_that_rests_does_not_hold_up_the_end_of_the_program() {
 
 #[tokio::test]
 async fn accepted_work_gets_over_semels_absence_between_two_attempts() {
-    let mut semel = Semel::start("[namespaces.api]\nbackoff_initial = \"1s\"\n").await;
+    let mut semel =
+        Semel::start("[namespaces.api]\nbackoff_initial = \"3s\"\nbackoff_jitter = 0\n").await;
     let receiver = by_key(semel.impatient_client()).accept_at_once(8);
     let service = Service::start(receiver, |n, _, _| say(if n == 0 { 503 } else { 200 }, "")).await;
     assert_eq!(
@@ -358,7 +348,43 @@ async fn accepted_work_gets_over_semels_absence_between_two_attempts() {
     let address = semel.address().to_string();
     semel.stop().await;
     // Over the end of the backoff, so that the next attempt finds nobody.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
     semel.start_at(&address).await;
     until("the second attempt is made", || service.begun() == 2).await;
+}
+
+#[tokio::test]
+async fn what_was_settled_otherwise_while_the_handler_ran_is_what_stands() {
+    let semel = Semel::start("").await;
+    let client = semel.client();
+    let app = axum::Router::new()
+        .route(
+            "/",
+            axum::routing::post(
+                move |axum::Extension(work): axum::Extension<Context>| async move {
+                    // By somebody who has the token, such as an operator.
+                    client
+                        .complete(work.held(), "the operator's")
+                        .await
+                        .unwrap();
+                    "the handler's"
+                },
+            ),
+        )
+        .layer(by_key(semel.client()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+    let caller = Caller::new();
+    let first = caller.post(&url, &KEY, "").await;
+    assert_eq!(
+        (first.status, first.problem().as_str()),
+        (503, "taken-over")
+    );
+    let again = caller.post(&url, &KEY, "").await;
+    assert_eq!(
+        (again.status, &again.body[..]),
+        (200, &b"the operator's"[..])
+    );
+    server.abort();
 }

@@ -160,11 +160,12 @@ fn json(body: &Bytes) -> Result<Value, KeyError> {
     serde_json::from_slice(body).map_err(|_| KeyError::unusable("the body", "is not JSON"))
 }
 
-/// A text or a number; nothing else names anything.
+/// A text, a number or a truth; nothing else names anything.
 fn field_of(body: &Value, field: &str) -> Option<String> {
     match body.pointer(field)? {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
+        Value::Bool(is_so) => Some(is_so.to_string()),
         _ => None,
     }
 }

@@ -7,7 +7,6 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderName, Method, request::Parts};
-
 use serde_json::Value;
 use sha2::{Digest as _, Sha256, digest::Output};
 

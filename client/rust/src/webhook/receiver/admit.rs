@@ -19,8 +19,8 @@ const SECRET: [HeaderName; 3] = [
     header::PROXY_AUTHORIZATION,
 ];
 
-/// The claim of a delivery that is genuine; `None` of one that is to be handed on. Puts [`Verified`](crate::webhook::signature::Verified)
-/// among the request's extensions.
+/// The claim of a delivery that is genuine; `None` of one that is to be handed on. Puts
+/// [`Verified`](crate::webhook::signature::Verified) among the request's extensions.
 pub(super) fn admit(
     settings: &Settings,
     parts: &mut Parts,
@@ -28,7 +28,8 @@ pub(super) fn admit(
 ) -> Result<Option<Claim>, Problem> {
     let preset = &settings.preset;
     match preset.verify(parts, body, SystemTime::now()) {
-        Ok(verified) => drop(verified.map(|verified| parts.extensions.insert(verified))),
+        Ok(Some(verified)) => drop(parts.extensions.insert(verified)),
+        Ok(None) => {}
         Err(error) => {
             tracing::warn!(provider = preset.provider(), %error, "a delivery is not genuine");
             return Err(Problem::new(

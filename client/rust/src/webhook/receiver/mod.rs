@@ -285,9 +285,9 @@ impl Receiver {
         self.set(|settings| settings.replayed.push(header))
     }
 
-    /// **Gives up on "once" while Semel cannot be reached**: such a delivery is handled, with a warning in the
-    /// log, and may be handled again. For what is harmless to repeat and must not wait. Default: it is
-    /// answered 503 and comes again.
+    /// **Gives up on "once" while Semel cannot be reached**: such a delivery is handled, with a warning in
+    /// the log, and may be handled again. For what is harmless to repeat and must not wait. Default: it
+    /// is answered 503 and comes again.
     pub fn handle_when_away(self) -> Self {
         self.set(|settings| settings.handles_when_away = true)
     }
@@ -311,8 +311,9 @@ impl Receiver {
     }
 
     /// Waits until the handlers have ended that run now, also those whose clients have hung up, and what
-    /// they answered is recorded; makes no further attempts at what was [accepted at once](Receiver::accept_at_once): for the end
-    /// of the program, after the server has stopped.
+    /// they answered is recorded; makes no further attempts at what was
+    /// [accepted at once](Receiver::accept_at_once). For the end of the program, after the server has
+    /// stopped.
     pub async fn drain(&self) {
         self.settings.stopping.cancel();
         self.settings.handlers.close();
