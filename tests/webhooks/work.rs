@@ -123,6 +123,20 @@ async fn it_works_under_plain_hyper_too() {
     server.abort();
 }
 
+/// Looks again and again until the key is in the state.
+async fn until_state(semel: &Semel, is_it: impl Fn(&RecordState) -> bool) {
+    let looking = async {
+        loop {
+            let record = semel.client().lookup("api", "k").await.unwrap().unwrap();
+            if is_it(&record.state) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    within(looking).await;
+}
+
 fn at_once(semel: &Semel, most: usize) -> Receiver {
     by_key(semel.client()).accept_at_once(most)
 }
@@ -144,16 +158,7 @@ async fn accepted_at_once_it_is_202_for_all_and_the_work_is_done_afterwards() {
     );
     until("the handler runs", || service.begun() == 1).await;
     gate.add_permits(1);
-    let completed = async {
-        loop {
-            let record = semel.client().lookup("api", "k").await.unwrap().unwrap();
-            if let RecordState::Completed(_) = record.state {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    within(completed).await;
+    until_state(&semel, |state| matches!(state, RecordState::Completed(_))).await;
     let afterwards = caller.post(&service.url(), &KEY, "").await;
     assert_eq!((afterwards.status, afterwards.is_replayed()), (202, true));
     assert_eq!(service.begun(), 1);
@@ -335,16 +340,7 @@ async fn accepted_work_gets_over_semels_absence_between_two_attempts() {
         Caller::new().post(&service.url(), &KEY, "").await.status,
         202
     );
-    let failed = async {
-        loop {
-            let record = semel.client().lookup("api", "k").await.unwrap().unwrap();
-            if let RecordState::BackingOff(_) = record.state {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    within(failed).await;
+    until_state(&semel, |state| matches!(state, RecordState::BackingOff(_))).await;
     let address = semel.address().to_string();
     semel.stop().await;
     // Over the end of the backoff, so that the next attempt finds nobody.

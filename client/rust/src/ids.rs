@@ -3,7 +3,8 @@
 use std::fmt;
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
+
+use crate::digest;
 
 /// A number that never repeats and never decreases for a key.
 ///
@@ -129,14 +130,9 @@ impl Held {
     /// assert_ne!(held.downstream_key("charge"), held.downstream_key("refund"));
     /// ```
     pub fn downstream_key(&self, step: &str) -> String {
-        let mut digest = Sha256::new();
-        for part in [self.namespace.as_str(), &self.key, step] {
-            // With the length before it, so that "ab", "c" is not "a", "bc".
-            digest.update((part.len() as u64).to_be_bytes());
-            digest.update(part);
-        }
+        let digest = digest::of_parts([self.namespace.as_str(), &self.key, step]);
         let mut text = String::from("semel-");
-        for byte in &digest.finalize()[..16] {
+        for byte in &digest[..16] {
             text.push_str(&format!("{byte:02x}"));
         }
         text

@@ -49,6 +49,7 @@ mod claim;
 mod client;
 mod connection;
 mod convert;
+mod digest;
 mod error;
 mod failure;
 mod guard;

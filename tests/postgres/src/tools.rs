@@ -43,22 +43,13 @@ pub fn fetch_once<E: From<Error>>(
 /// not Python code.
 pub fn python_package(name: &str, version: &str) -> Result<PathBuf, Error> {
     fetch_once(&format!("{name}-{version}"), |dir| {
-        pip_install(&format!("{name}=={version}"), dir)
+        pip_install(&[&format!("{name}=={version}")], &["--no-deps"], dir)
     })
 }
 
 /// A directory of Python packages with all that they need, for `PYTHONPATH`. `name` stands for the list.
 pub fn python_packages(name: &str, requirements: &[&str]) -> Result<PathBuf, Error> {
-    fetch_once(name, |dir| {
-        let pip = find_pip(&requirements.join(" "), dir)?;
-        let mut command = pip_command(&pip, dir);
-        command.args(requirements);
-        run(
-            &mut command,
-            &format!("installing {requirements:?} with pip"),
-        )?;
-        remove(&venv_in(dir))
-    })
+    fetch_once(name, |dir| pip_install(requirements, &[], dir))
 }
 
 /// The directory of the npm package `name` at `version`, without any scripts run.
@@ -114,25 +105,22 @@ fn fetch_once_in<E: From<Error>>(
     Ok(place)
 }
 
-fn pip_install(requirement: &str, dir: &Path) -> Result<(), Error> {
-    let pip = find_pip(requirement, dir)?;
-    let mut command = pip_command(&pip, dir);
-    command.args(["--no-deps", requirement]);
-    run(&mut command, &format!("installing {requirement} with pip"))?;
-    remove(&venv_in(dir))
-}
-
 /// Installs prebuilt packages into `dir`.
-fn pip_command(pip: &Path, dir: &Path) -> Command {
-    let mut command = Command::new(pip);
+fn pip_install(requirements: &[&str], options: &[&str], dir: &Path) -> Result<(), Error> {
+    let named = requirements.join(" ");
+    let pip = find_pip(&named, dir)?;
+    let mut command = Command::new(&pip);
     command
         .args(["-m", "pip", "install", "--quiet", "--no-input"])
         .args(["--disable-pip-version-check", "--only-binary=:all:"])
         // A machine's own wish to install for the user contradicts --target.
         .env("PIP_USER", "0")
         .arg("--target")
-        .arg(dir);
-    command
+        .arg(dir)
+        .args(options)
+        .args(requirements);
+    run(&mut command, &format!("installing {named} with pip"))?;
+    remove(&venv_in(dir))
 }
 
 /// A Python that has pip: the machine's own, or one in a virtual environment made for

@@ -14,6 +14,16 @@ pub mod receiver;
 pub mod sender;
 pub mod signature;
 
+/// Whether an answer with this 4xx asks for another try, by its definition (RFC 9110, 8470, 6585).
+#[cfg(any(feature = "receiver", feature = "sender"))]
+fn asks_for_another_try(status: http::StatusCode) -> bool {
+    use http::StatusCode as Is;
+    matches!(
+        status,
+        Is::REQUEST_TIMEOUT | Is::CONFLICT | Is::TOO_EARLY | Is::TOO_MANY_REQUESTS
+    )
+}
+
 #[cfg(feature = "receiver")]
 pub use preset::Preset;
 #[cfg(feature = "receiver")]

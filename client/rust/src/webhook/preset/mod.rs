@@ -8,11 +8,12 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use http::{HeaderName, Method, request::Parts};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256, digest::Output};
+use sha2::{Digest as _, Sha256};
 
 use super::signature::{
     ADYEN_SIGNED, PlainHmac, Scheme, Secret, SignatureError, Verified, Verifier,
 };
+use crate::digest;
 pub(crate) use key::KEY_BYTES;
 pub use key::KeyError;
 use key::KeySource;
@@ -299,14 +300,14 @@ impl Preset {
 
     /// The digest of what has to be the same under one key.
     pub(crate) fn digest(&self, parts: &Parts, body: &Bytes) -> Bytes {
-        let digest = match &self.fingerprint {
+        let digest: [u8; 32] = match &self.fingerprint {
             Fingerprint::Nothing => return Bytes::new(),
             Fingerprint::Of(of) => return of(parts, body),
             Fingerprint::Json(fields) => match serde_json::from_slice::<Value>(body) {
                 Ok(body) => fields_digest(&body, fields),
-                Err(_) => Sha256::digest(body),
+                Err(_) => Sha256::digest(body).into(),
             },
-            Fingerprint::Body => Sha256::digest(body),
+            Fingerprint::Body => Sha256::digest(body).into(),
             Fingerprint::Request => {
                 let target = parts.uri.path_and_query().map_or("", |it| it.as_str());
                 // Neither a method nor a target has a line feed in it.
@@ -317,6 +318,7 @@ impl Preset {
                     .chain_update("\n")
                     .chain_update(body)
                     .finalize()
+                    .into()
             }
         };
         Bytes::copy_from_slice(&digest)
@@ -327,18 +329,11 @@ fn name(text: &'static str) -> HeaderName {
     HeaderName::from_static(text)
 }
 
-fn fields_digest(body: &Value, fields: &[&str]) -> Output<Sha256> {
-    let mut digest = Sha256::new();
-    for field in fields {
-        let value = match body.pointer(field) {
-            // As it is signed: whether a number has quotes says nothing.
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-            None => String::new(),
-        };
-        // With the length before it, so that no two lists of values are one text.
-        digest.update((value.len() as u64).to_be_bytes());
-        digest.update(value);
-    }
-    digest.finalize()
+fn fields_digest(body: &Value, fields: &[&str]) -> [u8; 32] {
+    digest::of_parts(fields.iter().map(|field| match body.pointer(field) {
+        // As it is signed: whether a number has quotes says nothing.
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    }))
 }

@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use crate::webhook::asks_for_another_try;
+
 /// What an answer says of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -16,12 +18,7 @@ pub enum Finality {
 
 pub(super) fn of_status(status: StatusCode) -> Finality {
     match status {
-        // These ask for another try by their definition (RFC 9110, 8470, 6585).
-        StatusCode::REQUEST_TIMEOUT
-        | StatusCode::CONFLICT
-        | StatusCode::TOO_EARLY
-        | StatusCode::TOO_MANY_REQUESTS => Finality::Retryable,
-        status if status.is_server_error() => Finality::Retryable,
+        status if status.is_server_error() || asks_for_another_try(status) => Finality::Retryable,
         _ => Finality::Final,
     }
 }

@@ -12,6 +12,7 @@ use tower::{BoxError, Service, ServiceExt as _};
 
 use super::Event;
 use crate::retry::after;
+use crate::webhook::asks_for_another_try;
 use crate::webhook::signature::{Secret, sign_standard, unix_seconds};
 
 /// As much of an answer as is kept, for people who look at a dead letter.
@@ -59,12 +60,7 @@ impl Attempt {
         match answer.status {
             status if status.is_success() => Verdict::Delivered,
             StatusCode::GONE => Verdict::Gone,
-            // By their definition they ask for another try.
-            StatusCode::REQUEST_TIMEOUT
-            | StatusCode::CONFLICT
-            | StatusCode::TOO_EARLY
-            | StatusCode::TOO_MANY_REQUESTS => Verdict::Again(retry_after(&answer.headers)),
-            status if status.is_client_error() => Verdict::Refused,
+            status if status.is_client_error() && !asks_for_another_try(status) => Verdict::Refused,
             _ => Verdict::Again(retry_after(&answer.headers)),
         }
     }

@@ -4,8 +4,9 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
+
+use crate::digest;
 
 /// One logical event. However often it is sent, it has one id, which is what receivers tell duplicates
 /// by; so make it once, and keep it where the event is kept.
@@ -43,13 +44,7 @@ impl Event {
     /// same wherever and whenever it is worked out, so that a program that forgets what it has sent, or
     /// runs twice, sends no second event.
     pub fn derived<'a>(about: impl IntoIterator<Item = &'a str>, body: impl Into<Bytes>) -> Self {
-        let mut digest = Sha256::new();
-        for part in about {
-            // With the length before it, so that "ab", "c" is not "a", "bc".
-            digest.update((part.len() as u64).to_be_bytes());
-            digest.update(part);
-        }
-        let digest = digest.finalize();
+        let digest = digest::of_parts(about);
         Self::of(format!("evt_{}", hex::encode(&digest[..16])), body.into())
     }
 
