@@ -195,9 +195,22 @@ impl Bench {
         load: &Load,
         of: impl Into<Option<&'static str>>,
     ) -> Outcome<Report> {
-        let what = "Semel on Postgres";
+        self.on_postgres_as(load, of, "Semel on Postgres", &[], &[])
+    }
+
+    /// The same on a Semel with these arguments and variables.
+    pub fn on_postgres_as(
+        &mut self,
+        load: &Load,
+        of: impl Into<Option<&'static str>>,
+        what: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Outcome<Report> {
         self.postgres.settle()?;
-        let server = self.semel_on(SEMEL, &[])?;
+        let url = self.postgres.url(SEMEL);
+        let arguments = [&on(&url), arguments].concat();
+        let server = Server::semel_with(&self.semel, &arguments, variables)?;
         let load = &self.prepared(what, &server, load)?;
         if load.work() == Work::Replays {
             // Of what the preparation changed. By itself it would come at some time within the run.

@@ -43,6 +43,10 @@ pub mod figure {
     pub const FULL_P99_QUIET_US: Figure = "claim p99 without the purge, full load, µs";
     pub const HALF_P99_BESIDE_PURGE_US: Figure = "claim p99 beside the purge, half load, µs";
     pub const HALF_P99_QUIET_US: Figure = "claim p99 without the purge, half load, µs";
+    pub const SESSION_CLAIMS_TOLD: Figure = "session claims with metrics and traces";
+    pub const SESSION_CLAIMS_QUIET: Figure = "session claims without metrics and traces";
+    pub const UNARY_CLAIMS_TOLD: Figure = "unary claims with metrics and traces, 64 callers";
+    pub const UNARY_CLAIMS_QUIET: Figure = "unary claims without metrics and traces, 64 callers";
     pub const IDLE_MIB: Figure = "resident memory idle, worse engine, MiB";
     pub const LOADED_MIB: Figure = "resident memory with 256 callers, worse engine, MiB";
 

@@ -1,7 +1,7 @@
 //! Semel beside the same work done otherwise, in turn and in the same minutes: `cargo xtask bench`.
 //!
 //! Every measure runs in each round, directly before or after its peer; medians over the rounds
-//! and their ratios are judged by the goals P1 to P12 (`goals.rs`). A run with an error is no run,
+//! and their ratios are judged by the goals P1 to P13 (`goals.rs`). A run with an error is no run,
 //! and fails the measures that needed it. [`bench::Bench`] holds what runs, [`stations`] say what
 //! is run, [`book::Book`] keeps what came of it, [`output`] and [`chart`] show it.
 
@@ -11,6 +11,7 @@ mod book;
 mod by_hand;
 mod chart;
 mod child;
+mod collector;
 mod deletes;
 mod fill;
 mod goals;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let done = match &args.command {
         Some(Command::NoopServer { listen }) => noop::run(*listen).map(|()| true),
+        Some(Command::Collector { listen }) => collector::run(*listen).map(|()| true),
         None if args.size => size::run(&args).map(|()| true),
         None => stations::run(&args),
     };

@@ -50,7 +50,8 @@ pub fn beside_this_program() -> Outcome<PathBuf> {
 /// `command` without the caller's own settings of Semel, which would measure something else.
 pub fn without_settings(mut command: Command) -> Command {
     for (name, _) in env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("SEMEL_")) {
+        let is_ours = |name: &str| name.starts_with("SEMEL_") || name.starts_with("OTEL_");
+        if name.to_str().is_some_and(is_ours) {
             command.env_remove(name);
         }
     }
@@ -68,6 +69,26 @@ impl Server {
     pub fn semel(binary: &Path, args: &[&str]) -> Outcome<Self> {
         let mut command = Command::new(binary);
         command.arg("serve").args(args);
+        let mut command = without_settings(command);
+        command.env("SEMEL_HTTP_LISTEN", "off");
+        Self::start(command)
+    }
+
+    /// Starts `semel serve` with variables.
+    pub fn semel_with(binary: &Path, args: &[&str], variables: &[(&str, &str)]) -> Outcome<Self> {
+        let mut command = Command::new(binary);
+        command.arg("serve").args(args);
+        let mut command = without_settings(command);
+        command
+            .env("SEMEL_HTTP_LISTEN", "off")
+            .envs(variables.iter().copied());
+        Self::start(command)
+    }
+
+    /// Starts this program's collector of spans.
+    pub fn collector() -> Outcome<Self> {
+        let mut command = Command::new(env::current_exe()?);
+        command.arg("collector");
         Self::start(without_settings(command))
     }
 
@@ -76,7 +97,9 @@ impl Server {
         let mut command = Command::new(binary);
         command.arg("serve").args(args);
         let mut command = without_settings(command);
-        command.env("RUST_LOG", LOG_WITH_PURGE);
+        command
+            .env("RUST_LOG", LOG_WITH_PURGE)
+            .env("SEMEL_HTTP_LISTEN", "off");
         Self::start(command)
     }
 

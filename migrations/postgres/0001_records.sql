@@ -28,7 +28,7 @@ CREATE TABLE records (
     -- When the purge looks at the record next. Written by the insert and the purge alone: it is
     -- indexed, so a settlement that moved it would cost an entry in every index.
     sweep_at_us     bigint NOT NULL,
-    -- In progress: when the lease lapses.
+    -- In progress: when the lease lapses. A blind completion leaves what it was.
     lease_until_us  bigint,
     -- Retryable: when the next attempt may start.
     not_before_us   bigint,
@@ -66,7 +66,7 @@ CREATE TABLE records (
     CONSTRAINT records_state CHECK (state BETWEEN 1 AND 6),
     -- What the purge may take is what has an end: settled, and neither held nor uncertain.
     CONSTRAINT records_end CHECK ((expires_at_us IS NULL) = (state NOT BETWEEN 2 AND 5)),
-    CONSTRAINT records_lease CHECK ((lease_until_us IS NULL) = (state <> 1)),
+    CONSTRAINT records_lease CHECK (lease_until_us IS NOT NULL OR state <> 1),
     CONSTRAINT records_result CHECK ((result IS NULL) = (state NOT BETWEEN 2 AND 3))
 ) WITH (
     -- Room on each page for its rows to be completed there: a HOT update, without new entries in

@@ -29,7 +29,7 @@ CREATE TABLE records (
     claimed_at_us   INTEGER NOT NULL,
     -- When the purge looks at the record next. Written by the insert and the purge alone.
     sweep_at_us     INTEGER NOT NULL,
-    -- In progress: when the lease lapses.
+    -- In progress: when the lease lapses. A blind completion leaves what it was.
     lease_until_us  INTEGER,
     -- Retryable: when the next attempt may start.
     not_before_us   INTEGER,
@@ -61,7 +61,7 @@ CREATE TABLE records (
 
     -- Each says what a bug of ours would break first.
     CONSTRAINT records_end CHECK ((expires_at_us IS NULL) = (state NOT BETWEEN 2 AND 5)),
-    CONSTRAINT records_lease CHECK ((lease_until_us IS NULL) = (state <> 1)),
+    CONSTRAINT records_lease CHECK (lease_until_us IS NOT NULL OR state <> 1),
     CONSTRAINT records_result CHECK ((result IS NULL) = (state NOT BETWEEN 2 AND 3))
 ) STRICT;
 

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use opentelemetry::global;
+use opentelemetry::KeyValue;
 use semel_proto::v1::{
     self, idempotency_service_server::IdempotencyServiceServer,
     session_service_server::SessionServiceServer,
@@ -13,18 +13,22 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::ServiceBuilder;
 
 use crate::{
+    census::{self, Census},
     config::{Config, StoreConfig},
-    key::limits,
+    health::Health,
+    http::{HttpServer, Pages},
+    key::{Namespace, Span, limits},
     lanes::Lanes,
-    net::{AdmissionLayer, DeadlineLayer, Server, malformed_layer},
+    net::{AdmissionLayer, DeadlineLayer, ObservedLayer, Server, malformed_layer},
     policies::{Policies, PolicyError},
     purge::{self, PurgeMetrics},
     rpc::{Admission, IdempotencyRpc, Services, SessionRpc},
     store::{
-        OpenError, SharedStore,
+        Observed, OpenError, SharedStore,
         postgres::{PostgresOptions, PostgresStore},
         sqlite::{SqliteOptions, SqliteStore},
     },
+    telemetry::Telemetry,
 };
 
 /// What the health service tells of. The empty name is the server as a whole.
@@ -71,6 +75,7 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    http_address: Option<SocketAddr>,
     stop: CancellationToken,
     ended: JoinHandle<Ended>,
 }
@@ -79,6 +84,11 @@ impl Running {
     /// The address that it serves.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of metrics and health, if they are served.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http_address
     }
 
     /// Asks it to stop. [`Running::ended`] tells when it has.
@@ -132,39 +142,60 @@ pub async fn migrate_store(config: &StoreConfig) -> Result<(), OpenError> {
 ///
 /// # Errors
 /// When the policies cannot be set up or the address cannot be bound; the store is closed then.
-pub async fn start(config: Config, store: SharedStore) -> Result<Running, StartError> {
-    let started = assemble(config, store.clone()).await;
+pub async fn start(
+    config: Config,
+    store: SharedStore,
+    telemetry: Arc<Telemetry>,
+) -> Result<Running, StartError> {
+    let started = assemble(config, store.clone(), telemetry).await;
     if started.is_err() {
         store.close().await;
     }
     started
 }
 
-async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartError> {
-    let server = Server::bind(config.listen, config.net)
-        .await
-        .map_err(|source| StartError::Listen {
-            address: config.listen,
-            source,
-        })?;
-    let address = server.local_addr().map_err(|source| StartError::Listen {
-        address: config.listen,
-        source,
-    })?;
+async fn assemble(
+    config: Config,
+    own_store: SharedStore,
+    telemetry: Arc<Telemetry>,
+) -> Result<Running, StartError> {
+    let store: SharedStore = Arc::new(Observed::new(own_store.clone(), telemetry.clone()));
+    let listen = |address| move |source| StartError::Listen { address, source };
+    let server = Server::bind(config.listen, config.net).await;
+    let server = server.map_err(listen(config.listen))?;
+    let address = server.local_addr().map_err(listen(config.listen))?;
+    let http = match config.http_listen {
+        Some(asked) => {
+            let bound = HttpServer::bind(asked).await.map_err(listen(asked))?;
+            let address = bound.local_addr().map_err(listen(asked))?;
+            Some((bound, address))
+        }
+        None => None,
+    };
 
     // After the port: a server that cannot start must not have changed the others' policies.
     let policies = Policies::seed(&store, config.default_policy, config.namespaces).await?;
     let policies = Arc::new(policies);
 
-    let lanes = Arc::new(Lanes::start(&store, &policies, &config.lanes));
+    let lanes = Arc::new(Lanes::start(&store, &policies, &config.lanes, &telemetry));
     let (health, health_service) = tonic_health::server::health_reporter();
     let stop = CancellationToken::new();
     // Budgets for all connections together. Streams have their own: they wait for a place, where a
     // single call is refused, and would otherwise always be first to get it.
     let of_calls = Admission::new(config.calls);
     let of_streams = Admission::new(config.calls);
-    let calls = IdempotencyRpc::new(lanes.clone(), policies.clone());
-    let streams = SessionRpc::new(lanes.clone(), policies.clone(), of_streams, stop.clone());
+    let calls = IdempotencyRpc::new(lanes.clone(), policies.clone(), telemetry.clone());
+    let streams = SessionRpc::new(
+        lanes.clone(),
+        policies.clone(),
+        of_streams,
+        telemetry.clone(),
+        stop.clone(),
+    );
+    let state = Arc::new(Health::new(store.engine()));
+    let census = Arc::<Census>::default();
+    census.observe(&telemetry);
+    observe(&telemetry, &own_store, &lanes, &streams, &policies, &state);
     let calls = IdempotencyServiceServer::new(calls)
         .max_decoding_message_size(REQUEST_BYTES)
         .max_encoding_message_size(RESPONSE_BYTES);
@@ -178,7 +209,9 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
     .add_service(reflection().build_v1()?)
     .add_service(reflection().build_v1alpha()?);
     let service = ServiceBuilder::new()
-        // Outermost, so that time spent waiting for admission counts.
+        // Outermost: what any of the others answers is measured too.
+        .layer(ObservedLayer(telemetry.clone()))
+        // Next, so that time spent waiting for admission counts.
         .layer(DeadlineLayer)
         // Tonic's own refusals of messages it cannot read.
         .layer(malformed_layer())
@@ -190,12 +223,35 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
     // In the background, until everything else has ended.
     let background = TaskTracker::new();
     let background_stop = CancellationToken::new();
-    background.spawn(report_health(health.clone(), store.clone(), stop.clone()));
+    background.spawn(report_health(
+        health.clone(),
+        state.clone(),
+        store.clone(),
+        stop.clone(),
+    ));
+    // Where nothing is measured nobody could see what it has counted.
+    if telemetry.meters().is_some() {
+        background.spawn(census::run(
+            store.clone(),
+            policies.clone(),
+            census,
+            config.census_interval,
+            background_stop.clone(),
+        ));
+    }
+    let http_address = http.as_ref().map(|(_, address)| *address);
+    if let Some((http, _)) = http {
+        // To the very end: whoever asks during a drain is told that it is one.
+        let pages = Arc::new(Pages::new(telemetry.clone(), state.clone()));
+        background.spawn(http.serve(pages, background_stop.clone()));
+    }
     background.spawn(policies.keep_renewed(store.clone(), background_stop.clone()));
     background.spawn(purge::run(
         store.clone(),
         config.purge,
-        PurgeMetrics::new(&global::meter("semel")),
+        telemetry
+            .meters()
+            .map(|meters| PurgeMetrics::new(meters.meter())),
         background_stop.clone(),
     ));
     background.close();
@@ -211,6 +267,7 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
             };
             // Load balancers look elsewhere, waits end, connections finish what is under way.
             stop.cancel();
+            state.stops();
             end_health(&health).await;
             lanes.release_waiters();
             let drained = serving.await.unwrap_or(false);
@@ -240,9 +297,91 @@ async fn assemble(config: Config, store: SharedStore) -> Result<Running, StartEr
     };
     Ok(Running {
         address,
+        http_address,
         stop,
         ended,
     })
+}
+
+/// The gauges of what is held in memory, read when somebody asks. None of what they hold may hold the
+/// telemetry, which has them: so the store is the one that is not observed.
+fn observe(
+    telemetry: &Telemetry,
+    store: &SharedStore,
+    lanes: &Arc<Lanes>,
+    streams: &SessionRpc,
+    policies: &Arc<Policies>,
+    health: &Arc<Health>,
+) {
+    let Some(meters) = telemetry.meters() else {
+        return;
+    };
+    let waiting = lanes.clone();
+    meters.gauge(
+        "semel.waiters",
+        "{claim}",
+        "Claims that wait for their key",
+        move || waiting.waiting() as u64,
+    );
+    let open = streams.open_streams();
+    meters.gauge(
+        "semel.sessions",
+        "{stream}",
+        "Streams of commands that are open",
+        move || open() as u64,
+    );
+    let ready = health.clone();
+    meters.gauge(
+        "semel.store.ready",
+        "",
+        "Whether the store can be written to",
+        move || u64::from(ready.has_store()),
+    );
+    let connections = store.clone();
+    meters.gauge(
+        "semel.store.connections",
+        "{connection}",
+        "Connections of the store",
+        move || connections.connections().open,
+    );
+    let connections = store.clone();
+    meters.counter(
+        "semel.store.connections.opened",
+        "{connection}",
+        "Connections of the store that were ever made; more than there are were lost",
+        move || connections.connections().opened,
+    );
+    let connections = store.clone();
+    meters.counter(
+        "semel.store.connections.failed",
+        "{connection}",
+        "Connections of the store that could not be made",
+        move || connections.connections().failed,
+    );
+    let queued = lanes.clone();
+    meters.gauges(
+        "semel.lane.queued",
+        "{command}",
+        "Commands that wait in a lane's queue",
+        move || {
+            let of_lane =
+                |(lane, queued)| (vec![KeyValue::new("lane", lane as i64)], queued as f64);
+            queued.queued().enumerate().map(of_lane).collect()
+        },
+    );
+    let policies = policies.clone();
+    meters.gauges(
+        "semel.retention",
+        "s",
+        "How long outcomes are kept, by namespace; of those that nobody configured under *",
+        move || {
+            let labelled = |(namespace, retention): (Namespace, Span)| {
+                let label = KeyValue::new("namespace", namespace.as_str().to_owned());
+                (vec![label], Duration::from(retention).as_secs_f64())
+            };
+            policies.retentions().into_iter().map(labelled).collect()
+        },
+    );
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
@@ -252,23 +391,24 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 }
 
 /// Tells the health service whether the store can be written to, whenever that changes.
-async fn report_health(health: HealthReporter, store: SharedStore, stop: CancellationToken) {
-    let mut last = None;
+async fn report_health(
+    health: HealthReporter,
+    state: Arc<Health>,
+    store: SharedStore,
+    stop: CancellationToken,
+) {
     loop {
         let probe = store.ready().await;
         // A server that stops has said "not serving", and means it.
         if stop.is_cancelled() {
             return;
         }
-        let ready = probe.is_ok();
-        if last != Some(ready) {
+        if state.store_answered(probe.as_ref().err().map(ToString::to_string)) {
             match &probe {
                 Err(error) => tracing::error!(%error, "the store is away: not serving"),
-                Ok(()) if last.is_some() => tracing::info!("the store is back: serving"),
-                Ok(()) => {}
+                Ok(()) => tracing::info!("the store is back: serving"),
             }
-            set_health(&health, ready).await;
-            last = Some(ready);
+            set_health(&health, probe.is_ok()).await;
             // The stop may have come while this was being set.
             if stop.is_cancelled() {
                 return end_health(&health).await;

@@ -2,8 +2,11 @@
 //! between them and the network.
 
 pub mod app;
+pub mod census;
 pub mod cli;
 pub mod config;
+pub mod health;
+pub mod http;
 pub mod key;
 
 pub mod lanes;
@@ -13,3 +16,4 @@ pub mod policies;
 pub mod purge;
 pub mod rpc;
 pub mod store;
+pub mod telemetry;

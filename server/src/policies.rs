@@ -124,6 +124,15 @@ impl Policies {
         self.read().by_id.get(&id).cloned()
     }
 
+    /// The retention of new claims in each configured namespace, and in all others.
+    pub fn retentions(&self) -> Vec<(Namespace, Span)> {
+        let known = self.read();
+        let of = |(namespace, it): (&Namespace, &NamespacePolicy)| {
+            (namespace.clone(), it.policy.retention())
+        };
+        known.by_namespace.iter().map(of).collect()
+    }
+
     /// Reads everything from the store again.
     ///
     /// # Errors

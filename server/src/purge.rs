@@ -84,7 +84,7 @@ impl PurgeMetrics {
 pub async fn run(
     store: SharedStore,
     settings: PurgeSettings,
-    metrics: PurgeMetrics,
+    metrics: Option<PurgeMetrics>,
     stop: CancellationToken,
 ) {
     if settings.interval.is_zero() {
@@ -94,7 +94,9 @@ pub async fn run(
         let started = Instant::now();
         let purged = store.purge(settings.batch).await;
         let took = started.elapsed();
-        metrics.record(purged.as_ref().ok(), took);
+        if let Some(metrics) = &metrics {
+            metrics.record(purged.as_ref().ok(), took);
+        }
         let rest = match &purged {
             // The next bucket soon; a longer rest when all have been swept lately.
             Ok(purged) if purged.swept => took / 4,

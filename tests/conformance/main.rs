@@ -13,7 +13,7 @@ macro_rules! suite {
         mod $name {
             suite!(@ $engine,
                 store_insert store_keys store_records store_load store_complete store_swap store_purge
-                store_policies claim takeover replay complete fail settle hold
+                store_policies store_census claim takeover replay complete fail settle hold
                 events limits_hold clock two_servers waiting peers guarantees
             );
 

@@ -8,35 +8,65 @@ use std::{
 
 /// What each part of the server may name of the others. `app` puts everything together, and the
 /// command line is on top of that.
-const MAY_NAME: [(&str, &[&str]); 11] = [
+const MAY_NAME: [(&str, &[&str]); 15] = [
     ("key", &[]),
-    ("store", &["key"]),
-    ("policies", &["key", "store"]),
-    ("lanes", &["key", "policies", "store"]),
-    ("purge", &["store"]),
     ("logging", &[]),
+    ("telemetry", &["key", "logging"]),
+    // Its calls are measured.
+    ("store", &["key", "telemetry"]),
+    ("policies", &["key", "store"]),
+    ("lanes", &["key", "policies", "store", "telemetry"]),
+    ("purge", &["store"]),
+    ("census", &["key", "policies", "store", "telemetry"]),
+    ("health", &[]),
+    ("http", &["health", "telemetry"]),
     // Its layers answer with the statuses that rpc builds.
-    ("net", &["rpc"]),
-    ("rpc", &["key", "lanes", "policies"]),
-    ("config", &["key", "lanes", "net", "purge"]),
+    ("net", &["rpc", "telemetry"]),
+    ("rpc", &["key", "lanes", "policies", "telemetry"]),
+    ("config", &["key", "lanes", "net", "purge", "telemetry"]),
     (
         "app",
         &[
-            "config", "key", "lanes", "net", "policies", "purge", "rpc", "store",
+            "census",
+            "config",
+            "health",
+            "http",
+            "key",
+            "lanes",
+            "net",
+            "policies",
+            "purge",
+            "rpc",
+            "store",
+            "telemetry",
         ],
     ),
-    ("cli", &["app", "config", "logging", "net", "store"]),
+    (
+        "cli",
+        &[
+            "app",
+            "config",
+            "key",
+            "logging",
+            "net",
+            "store",
+            "telemetry",
+        ],
+    ),
 ];
 
 /// Who alone may name a crate.
-const ONLY: [(&str, &[&str]); 7] = [
+const ONLY: [(&str, &[&str]); 10] = [
     ("semel_proto", &["rpc", "cli", "app"]),
     ("semel_client", &["cli"]),
     ("tonic", &["rpc", "app", "cli"]),
     ("sqlx", &["store"]),
     ("rusqlite", &["store"]),
     ("clap", &["cli", "logging"]),
-    ("hyper", &["net", "rpc", "cli"]),
+    ("hyper", &["http", "net", "rpc", "cli"]),
+    ("opentelemetry_otlp", &["telemetry"]),
+    ("opentelemetry_sdk", &["telemetry", "logging"]),
+    ("tracing_opentelemetry", &["telemetry", "logging"]),
 ];
 
 /// What the rules must do without: sockets, databases, clocks and chance.

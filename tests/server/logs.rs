@@ -109,13 +109,22 @@ async fn at_trace_level_in_json_each_line_is_an_object_without_keys_tokens_or_pa
     let scratch = Scratch::new();
     let data = scratch.path("data");
     let mut command = semel(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+    let collector = Collector::start().await;
+    collector.collects_from(&mut command);
     command
         .args(["--data-dir", data.to_str().unwrap()])
+        .env("OTEL_METRICS_EXPORTER", "otlp")
         .env("RUST_LOG", OWN_CRATES);
     let server = Process::start(command);
     let mut client = Wire::connect(server.serving().await).await.client();
     let secrets = make_calls(&mut client).await;
     drop(client);
+    let http = server.serving_http().await;
+    for accept in ["*/*", "application/openmetrics-text"] {
+        let page = Page::get(http, "/metrics", accept).await;
+        assert!(page.body.contains("semel_settlements_total"), "{page:?}");
+        holds_none(&page.body, &secrets);
+    }
     server.signal("TERM").await;
     let ended = server.ended().await;
     ended.expect_code(0);
@@ -133,6 +142,90 @@ async fn at_trace_level_in_json_each_line_is_an_object_without_keys_tokens_or_pa
         assert!(messages.iter().any(|it| it == message), "{messages:?}");
     }
     holds_none(&ended.stderr, &secrets);
+
+    // The stop hands out the last spans and metrics: by now all of them are there.
+    let spans = collector.spans();
+    for method in [
+        "Claim",
+        "Complete",
+        "Fail",
+        "Lookup",
+        "Extend",
+        "Checkpoint",
+    ] {
+        let is_it = |span: &&Traced| span.must("rpc.method").ends_with(method);
+        let found = spans.iter().filter(|it| it.is_of_server()).filter(is_it);
+        assert!(found.count() > 0, "{method}");
+    }
+    assert!(collector.metrics().iter().any(|it| it == "semel.claims"));
+    let sent = collector.bytes();
+    for secret in &secrets {
+        let found = sent.windows(secret.len()).any(|it| it == secret.as_bytes());
+        assert!(!found, "{secret:?} was sent to the collector");
+    }
+    // Bytes would be sent as they are.
+    let token = hex::decode(&secrets[1]).expect("the token in hexadecimal");
+    for part in [&token[..], &[0x5a; 16], &[0x5b; 16]] {
+        assert!(!sent.windows(part.len()).any(|it| it == part), "a token");
+    }
+}
+
+#[tokio::test]
+async fn a_line_tells_what_was_done_with_which_trace_and_duplicates_are_for_debugging() {
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    for (level, expected) in [("debug", true), ("info", false)] {
+        let scratch = Scratch::new();
+        let data = scratch.path("data");
+        let mut command = semel(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+        command
+            .args(["--data-dir", data.to_str().unwrap()])
+            .env("RUST_LOG", format!("semel_server={level}"));
+        let server = Process::start(command);
+        let mut client = Wire::connect(server.serving().await).await.client();
+        let traced = |attempt| {
+            let mut request = Request::new(claim("k", attempt));
+            let metadata = request.metadata_mut();
+            metadata.insert("traceparent", trace.parse().unwrap());
+            request
+        };
+        let answer = client.claim(traced(1)).await.unwrap().into_inner();
+        let Some(v1::claim_response::Outcome::Claimed(granted)) = answer.outcome else {
+            panic!("not claimed")
+        };
+        client.claim(traced(2)).await.unwrap();
+        let settled = complete("k", &granted.token, b"r");
+        client.complete(settled.clone()).await.unwrap();
+        let other = v1::CompleteRequest {
+            result: b"other".to_vec().into(),
+            ..settled
+        };
+        client.complete(other).await.unwrap_err();
+        drop(client);
+        server.signal("TERM").await;
+        let ended = server.ended().await;
+        let lines: Vec<serde_json::Value> = ended
+            .stderr
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("an object"))
+            .collect();
+        let of = |call: &str, outcome: &str| -> Vec<&serde_json::Value> {
+            let is_it =
+                |line: &&serde_json::Value| line["call"] == call && line["outcome"] == outcome;
+            lines.iter().filter(is_it).collect()
+        };
+        let duplicates = of("claim", "in_progress");
+        assert_eq!(duplicates.len(), usize::from(expected), "{}", ended.stderr);
+        assert_eq!(of("claim", "claimed").len(), usize::from(expected));
+        for line in duplicates {
+            assert_eq!(line["level"], "DEBUG");
+            assert_eq!(line["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+            assert_eq!(line["namespace"], NAMESPACE);
+        }
+        // Somebody may want to look into it, whatever is asked for.
+        let conflicts = of("complete", "result_conflict");
+        assert_eq!(conflicts.len(), 1, "{}", ended.stderr);
+        assert_eq!(conflicts[0]["level"], "INFO");
+    }
 }
 
 #[tokio::test]

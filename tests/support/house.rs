@@ -10,6 +10,7 @@ use semel_server::{
     lanes::{LaneSettings, Lanes, Wait},
     policies::Policies,
     store::{ManualClock, SharedStore},
+    telemetry::{Telemetry, TelemetrySettings},
 };
 use tokio::time::Instant;
 
@@ -110,7 +111,8 @@ impl Server {
             .await
             .expect("policies are stored");
         let policies = Arc::new(policies);
-        let lanes = Lanes::start(&store, &policies, &LaneSettings::default());
+        let telemetry = Telemetry::local(&TelemetrySettings::default());
+        let lanes = Lanes::start(&store, &policies, &LaneSettings::default(), &telemetry);
         Self {
             store,
             policies,

@@ -160,7 +160,7 @@ pub async fn complete_held(
     let completed = store.complete_if_held(0, &[completion]).await;
     let completed = completed.expect("completes");
     assert_eq!(completed.len(), 1, "every item is answered");
-    completed[0]
+    completed[0].map(|completed| completed.at)
 }
 
 /// Loads many keys.

@@ -2,6 +2,7 @@
 
 mod examples;
 mod keys;
+mod metrics;
 mod oracles;
 mod ordering;
 mod retries;

@@ -27,6 +27,7 @@ use semel_client::{
 use semel_server::{
     app::{self, Running},
     config::{Config, Overrides},
+    telemetry::Telemetry,
 };
 use tempfile::TempDir;
 use tokio::{
@@ -59,7 +60,10 @@ impl Semel {
     pub async fn start_at(&mut self, listen: &str) {
         let data = self.dir.path().join("data");
         let file = self.dir.path().join("semel.toml");
-        let text = format!("listen = {listen:?}\ndata_dir = {data:?}\n{}", self.toml);
+        let text = format!(
+            "listen = {listen:?}\nhttp_listen = \"off\"\ndata_dir = {data:?}\n{}",
+            self.toml
+        );
         std::fs::write(&file, text).expect("a file in a temporary directory");
         let loaded = Config::load(&Overrides {
             config: Some(file),
@@ -68,7 +72,8 @@ impl Semel {
         let config = loaded.unwrap_or_else(|problems| panic!("{problems}"));
         let store = within(app::open_store(&config.store, config.migrate)).await;
         let store = store.unwrap_or_else(|error| panic!("the store does not open: {error}"));
-        let running = within(app::start(config, store)).await;
+        let telemetry = Telemetry::local(&config.telemetry);
+        let running = within(app::start(config, store, telemetry)).await;
         self.running = Some(running.unwrap_or_else(|error| panic!("no start: {error}")));
     }
 

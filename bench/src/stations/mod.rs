@@ -7,6 +7,7 @@ mod latency;
 pub mod many;
 mod memory;
 mod purge;
+mod telemetry;
 mod unary;
 
 use std::time::Instant;
@@ -23,7 +24,7 @@ struct Station {
 }
 
 /// In such an order that peers follow one another.
-const STATIONS: [Station; 10] = [
+const STATIONS: [Station; 11] = [
     Station {
         serves: &["P1", "P2", "P3", "P7"],
         run: by_hand::run,
@@ -63,6 +64,10 @@ const STATIONS: [Station; 10] = [
     Station {
         serves: &["P12"],
         run: memory::run,
+    },
+    Station {
+        serves: &["P13"],
+        run: telemetry::run,
     },
 ];
 

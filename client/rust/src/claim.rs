@@ -7,7 +7,9 @@ use bytes::Bytes;
 use semel_proto::v1 as wire;
 
 use crate::convert::to_wire;
+use crate::error::Error;
 use crate::ids::AttemptId;
+use crate::trace::{Origin, Trace};
 
 /// One attempt to claim one key.
 ///
@@ -97,8 +99,9 @@ impl Claim {
         self
     }
 
-    /// W3C `traceparent` that this claim belongs to; sent as gRPC metadata with the claim and with
-    /// every call of its holder, and shown to duplicates.
+    /// W3C `traceparent` that this claim belongs to; sent with the claim and with every call of its
+    /// holder, whatever span is active then, and shown to duplicates. Default: that of the span that is
+    /// active when the claim is made, as the [crate](crate#tracing) says.
     pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
         self.traceparent = Some(traceparent.into());
         self
@@ -143,8 +146,15 @@ impl Claim {
         self.wait
     }
 
-    pub(crate) fn asked_traceparent(&self) -> Option<&str> {
-        self.traceparent.as_deref()
+    /// The trace of the claim, should it be made here and now.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a traceparent that cannot be sent.
+    pub(crate) fn trace(&self) -> Result<Origin, Error> {
+        Ok(match &self.traceparent {
+            Some(traceparent) => Origin::Explicit(Trace::explicit(traceparent)?),
+            None => Trace::current().map_or(Origin::None, Origin::Current),
+        })
     }
 
     pub(crate) fn to_wire(&self, default_owner: &str) -> wire::ClaimRequest {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::builder::Builder;
 use crate::claim::{Claim, Delivery};
-use crate::connection::{Connection, Trace, Way};
+use crate::connection::{Connection, Way};
 use crate::convert::{duration, time, to_wire};
 use crate::error::Error;
 use crate::failure::{FailOutcome, Failure, RecordedFailure};
@@ -19,6 +19,7 @@ use crate::ids::{Fence, Held, Token};
 use crate::outcome::{ClaimOutcome, Claimed, Completion, Extended, Lease, Record, RecordState};
 use crate::retry::{Answered, Backoff, Plan, after, send_until_answered};
 use crate::rpc::Rpc;
+use crate::trace::{Origin, Trace};
 
 /// A client of one Semel server.
 ///
@@ -91,6 +92,15 @@ impl Client {
     /// [`Error::FingerprintMismatch`], [`Error::EventTooOld`], [`Error::Superseded`], and those of
     /// every call.
     pub async fn claim(&self, claim: &Claim) -> Result<ClaimOutcome, Error> {
+        self.claim_in(claim, &claim.trace()?).await
+    }
+
+    /// As [`Client::claim`], in a trace that was current before.
+    pub(crate) async fn claim_in(
+        &self,
+        claim: &Claim,
+        trace: &Origin,
+    ) -> Result<ClaimOutcome, Error> {
         let mut plan = self.plan();
         // The answer may be held back for as long as was asked for; both limits come on top.
         plan.deadline = after(plan.deadline, claim.asked_wait());
@@ -101,8 +111,8 @@ impl Client {
             plan.way = Way::Alone;
         }
         let request = claim.to_wire(&self.settings.owner);
-        let answered = self.send(&request, claim.asked_traceparent(), plan).await?;
-        self.claim_outcome(claim, answered)
+        let answered = self.send(&request, trace.of_claim(), plan).await?;
+        self.claim_outcome(claim, trace, answered)
     }
 
     /// Records that the operation was carried out; `result` is replayed to every duplicate.
@@ -116,13 +126,24 @@ impl Client {
         held: &Held,
         result: impl Into<Bytes>,
     ) -> Result<Completion, Error> {
+        self.complete_in(held, result.into(), held.trace.unless_current())
+            .await
+    }
+
+    pub(crate) async fn complete_in(
+        &self,
+        held: &Held,
+        result: Bytes,
+        trace: Option<Trace>,
+    ) -> Result<Completion, Error> {
         let request = wire::CompleteRequest {
             namespace: held.namespace.clone(),
             key: held.key.clone(),
             token: held.token.as_bytes().clone(),
-            result: result.into(),
+            result,
         };
-        let answer = self.send_held(&request, held, self.plan()).await?.answer;
+        let sent = self.send_held(&request, trace.as_ref(), self.plan());
+        let answer = sent.await?.answer;
         Ok(Completion {
             repeat: answer.repeat,
             completed_at: time(answer.completed_at),
@@ -135,10 +156,21 @@ impl Client {
     /// [`Error::LeaseLost`], [`Error::AlreadySettled`], [`Error::NotFound`],
     /// [`Error::InvalidArgument`], and those of every call.
     pub async fn fail(&self, held: &Held, failure: &Failure) -> Result<RecordedFailure, Error> {
+        self.fail_in(held, failure, held.trace.unless_current())
+            .await
+    }
+
+    pub(crate) async fn fail_in(
+        &self,
+        held: &Held,
+        failure: &Failure,
+        trace: Option<Trace>,
+    ) -> Result<RecordedFailure, Error> {
         use wire::fail_response::Outcome;
 
         let request = failure.to_wire(held);
-        let answer = self.send_held(&request, held, self.plan()).await?.answer;
+        let sent = self.send_held(&request, trace.as_ref(), self.plan());
+        let answer = sent.await?.answer;
         let outcome = match answer.outcome {
             Some(Outcome::BackingOff(it)) => FailOutcome::BackingOff(it.into()),
             Some(Outcome::Failed(it)) => FailOutcome::Failed(it.into()),
@@ -159,7 +191,9 @@ impl Client {
     /// [`Error::LeaseLost`], [`Error::HoldLimitReached`], [`Error::AlreadySettled`],
     /// [`Error::NotFound`], [`Error::InvalidArgument`], and those of every call.
     pub async fn extend(&self, held: &Held, lease: Option<Duration>) -> Result<Extended, Error> {
-        self.extend_by(held, lease, self.plan()).await
+        let trace = held.trace.unless_current();
+        self.extend_by(held, lease, trace.as_ref(), self.plan())
+            .await
     }
 
     /// Saves at most 16 KiB of progress for the next attempt; the last one wins.
@@ -174,7 +208,9 @@ impl Client {
             token: held.token.as_bytes().clone(),
             checkpoint: bytes.into(),
         };
-        self.send_held(&request, held, self.plan()).await?;
+        let trace = held.trace.unless_current();
+        self.send_held(&request, trace.as_ref(), self.plan())
+            .await?;
         Ok(())
     }
 
@@ -209,7 +245,8 @@ impl Client {
             key: key.to_owned(),
             include_delivery,
         };
-        match self.send(&request, None, self.plan()).await {
+        let trace = Trace::current();
+        match self.send(&request, trace.as_ref(), self.plan()).await {
             Ok(answered) => record(answered.answer).map(Some),
             Err(Error::NotFound) => Ok(None),
             Err(error) => Err(error),
@@ -220,6 +257,7 @@ impl Client {
         &self,
         held: &Held,
         lease: Option<Duration>,
+        trace: Option<&Trace>,
         plan: Plan,
     ) -> Result<Extended, Error> {
         let request = wire::ExtendRequest {
@@ -228,7 +266,7 @@ impl Client {
             token: held.token.as_bytes().clone(),
             lease: lease.map(to_wire),
         };
-        let Answered { answer, sent } = self.send_held(&request, held, plan).await?;
+        let Answered { answer, sent } = self.send_held(&request, trace, plan).await?;
         Ok(Extended {
             lease: Lease {
                 sent,
@@ -253,32 +291,31 @@ impl Client {
     async fn send_held<R: Rpc>(
         &self,
         request: &R,
-        held: &Held,
+        trace: Option<&Trace>,
         plan: Plan,
     ) -> Result<Answered<R::Answer>, Error> {
-        let trace = Trace::new(held.traceparent.as_deref())?;
         let turn = AtomicUsize::new(0);
         // Every second try goes over another connection, in case this one hangs.
         let next = || match turn.fetch_add(1, Ordering::Relaxed) % 2 {
             0 => &self.pool.holders,
             _ => self.pool.next(),
         };
-        send_until_answered(next, request, &trace, plan).await
+        send_until_answered(next, request, trace, plan).await
     }
 
     async fn send<R: Rpc>(
         &self,
         request: &R,
-        traceparent: Option<&str>,
+        trace: Option<&Trace>,
         plan: Plan,
     ) -> Result<Answered<R::Answer>, Error> {
-        let trace = Trace::new(traceparent)?;
-        send_until_answered(|| self.pool.next(), request, &trace, plan).await
+        send_until_answered(|| self.pool.next(), request, trace, plan).await
     }
 
     fn claim_outcome(
         &self,
         claim: &Claim,
+        trace: &Origin,
         answered: Answered<wire::ClaimResponse>,
     ) -> Result<ClaimOutcome, Error> {
         use wire::claim_response::Outcome;
@@ -289,7 +326,7 @@ impl Client {
                     namespace: claim.namespace().to_owned(),
                     key: claim.key().to_owned(),
                     token: Token::new(it.token),
-                    traceparent: claim.asked_traceparent().map(str::to_owned),
+                    trace: trace.clone(),
                 },
                 fence: Fence::new(it.fence),
                 attempt: it.attempt,
@@ -343,5 +380,7 @@ fn record(wire: wire::LookupResponse) -> Result<Record, Error> {
         checkpoint: wire.checkpoint,
         fingerprint: wire.fingerprint,
         delivery: wire.delivery.map(Delivery::from),
+        traceparent: wire.traceparent,
+        claim_id: wire.claim_id,
     })
 }

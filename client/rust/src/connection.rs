@@ -4,9 +4,9 @@ use tokio::time::Instant;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Request, Status};
 
-use crate::error::Error;
 use crate::rpc::{Rpc, Stub};
 use crate::session::Session;
+use crate::trace::Trace;
 
 /// One HTTP/2 connection.
 pub(crate) struct Connection {
@@ -27,42 +27,22 @@ pub(crate) enum Way {
     Alone,
 }
 
-/// The trace that a call belongs to, checked.
-pub(crate) struct Trace<'a>(Option<(&'a str, AsciiMetadataValue)>);
-
-impl<'a> Trace<'a> {
-    /// # Errors
-    /// `InvalidArgument` when it cannot be sent as a header. A session could carry it, but a call
-    /// must not fail or pass by the way it takes.
-    pub(crate) fn new(traceparent: Option<&'a str>) -> Result<Self, Error> {
-        let checked = traceparent.map(|text| {
-            let value = text
-                .parse()
-                .map_err(|_| Error::invalid("traceparent", "must be visible ASCII"))?;
-            Ok((text, value))
-        });
-        checked.transpose().map(Self)
-    }
-
-    pub(crate) fn text(&self) -> &str {
-        self.0.as_ref().map_or("", |(text, _)| text)
-    }
-}
-
 impl Connection {
-    /// One try, which its caller gives up `until` then.
+    /// One try, which its caller gives up `until` then. A session has no place for a `tracestate`.
     ///
     /// # Errors
     /// The server's, without a source; the transport's, with one.
     pub(crate) async fn send<R: Rpc>(
         &self,
         request: &R,
-        trace: &Trace<'_>,
+        trace: Option<&Trace>,
         way: Way,
         until: Instant,
     ) -> Result<R::Answer, Status> {
         if let (Way::Any, Some(session)) = (way, &self.session)
-            && let Some(answered) = session.ask(request, trace.text(), until).await
+            && let Some(answered) = session
+                .ask(request, trace.map_or("", Trace::text), until)
+                .await
         {
             return answered;
         }
@@ -75,13 +55,16 @@ impl Connection {
         Ok(response.into_inner())
     }
 
-    fn metadata(&self, trace: &Trace<'_>) -> MetadataMap {
+    fn metadata(&self, trace: Option<&Trace>) -> MetadataMap {
         let mut metadata = MetadataMap::new();
         if let Some(authorization) = &self.authorization {
             metadata.insert("authorization", authorization.clone());
         }
-        if let Some((_, traceparent)) = &trace.0 {
-            metadata.insert("traceparent", traceparent.clone());
+        if let Some(trace) = trace {
+            metadata.insert("traceparent", trace.traceparent().clone());
+            if let Some(tracestate) = trace.tracestate() {
+                metadata.insert("tracestate", tracestate.clone());
+            }
         }
         metadata
     }

@@ -127,7 +127,10 @@ impl Claimed {
     pub async fn guard(self) -> Result<Guard, Error> {
         let mut lease = self.lease;
         if lease.remaining() <= lease.granted / 2 {
-            match self.client.extend(&self.held, self.asked_lease).await {
+            let (client, trace) = (&self.client, self.held.trace.or_current());
+            let (held, plan) = (&self.held, client.plan());
+            let extended = client.extend_by(held, self.asked_lease, trace.as_ref(), plan);
+            match extended.await {
                 Ok(extended) => lease = extended.lease,
                 Err(error) if lease.remaining().is_zero() => return Err(error),
                 Err(error) => tracing::debug!(%error, "a late claim could not be extended yet"),
@@ -205,7 +208,9 @@ impl Guard {
     /// As [`Client::complete`].
     pub async fn complete(&self, result: impl Into<Bytes>) -> Result<Completion, Error> {
         let client = &self.context.client;
-        let completion = client.complete(&self.context.held, result).await?;
+        let held = &self.context.held;
+        let trace = held.trace.or_current();
+        let completion = client.complete_in(held, result.into(), trace).await?;
         self.keeper.abort();
         Ok(completion)
     }
@@ -216,7 +221,9 @@ impl Guard {
     /// As [`Client::fail`].
     pub async fn fail(&self, failure: &Failure) -> Result<RecordedFailure, Error> {
         let client = &self.context.client;
-        let recorded = client.fail(&self.context.held, failure).await?;
+        let held = &self.context.held;
+        let trace = held.trace.or_current();
+        let recorded = client.fail_in(held, failure, trace).await?;
         self.keeper.abort();
         Ok(recorded)
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::digest;
+use crate::trace::Origin;
 
 /// A number that never repeats and never decreases for a key.
 ///
@@ -83,13 +84,28 @@ impl fmt::Debug for AttemptId {
 }
 
 /// A key together with the token that holds it: what every call of a holder names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Held {
     pub(crate) namespace: String,
     pub(crate) key: String,
     pub(crate) token: Token,
-    pub(crate) traceparent: Option<String>,
+    pub(crate) trace: Origin,
 }
+
+/// The same claim is the same, whichever trace knows of it.
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            namespace,
+            key,
+            token,
+            trace: _,
+        } = self;
+        (namespace, key, token) == (&other.namespace, &other.key, &other.token)
+    }
+}
+
+impl Eq for Held {}
 
 impl Held {
     /// A claim that was handed over from elsewhere, for example to a worker that is to settle it.
@@ -98,7 +114,7 @@ impl Held {
             namespace: namespace.into(),
             key: key.into(),
             token,
-            traceparent: None,
+            trace: Origin::None,
         }
     }
 

@@ -156,7 +156,13 @@ impl Keeper {
             ..plan
         };
         self.client
-            .extend_by(&self.held, self.asked_lease, plan)
+            // Whatever span is active in this task is nobody's.
+            .extend_by(
+                &self.held,
+                self.asked_lease,
+                self.held.trace.of_claim(),
+                plan,
+            )
             .await
     }
 }

@@ -39,6 +39,23 @@
 //! them back, calls are requests of their own, and nothing else changes. [`Transport`] has the
 //! choice.
 //!
+//! # Tracing
+//! With the feature `opentelemetry`, which is on by default, every call carries the caller's trace
+//! context (W3C `traceparent`, and `tracestate` where the call is a request of its own), so that the
+//! server's span of it is a child of the caller's. Nothing has to be set up: the context is
+//! `opentelemetry::Context::current()` when the call is first polled, also with `tracing-opentelemetry`,
+//! which makes a span's context current while it is entered. Retries carry the same. A span that is
+//! not sampled is passed on as such, and without a span nothing is sent.
+//!
+//! A [`Guard`] extends and settles its claim in the context in which that was made, wherever it is
+//! called from; so does [`Once`]. Other calls of a holder carry what is current, and else the claim's.
+//! [`Claim::traceparent`] goes before all of it. Those who ask later are told the trace of the claim:
+//! [`Record::trace_id`], [`Completed::trace_id`] and the like.
+//!
+//! The feature needs the crate `opentelemetry` alone, the API, and costs a look at a thread-local
+//! variable for each call while no span is active. Receivers and senders of webhooks count with it too,
+//! as their modules say.
+//!
 //! # What is not promised
 //! A holder that was paused may act after it lost its lease. Pass [`Context::fence`] on to
 //! downstream systems that can refuse a smaller one. The lease is counted with the monotonic
@@ -60,6 +77,7 @@ mod outcome;
 mod retry;
 mod rpc;
 mod session;
+mod trace;
 #[cfg(feature = "signatures")]
 pub mod webhook;
 

@@ -207,11 +207,13 @@ impl Once {
     /// Claims, again and again while the key is in progress and the wait is not over.
     pub(crate) async fn ask(&self) -> Result<ClaimOutcome, Error> {
         let give_up = after(Instant::now(), self.claim.asked_wait());
-        let mut answer = self.client.claim(&self.claim).await;
+        // Once, so that all that is asked is asked in the same trace.
+        let trace = self.claim.trace()?;
+        let mut answer = self.client.claim_in(&self.claim, &trace).await;
         if let Err(Error::Superseded { .. }) = answer {
             // The caller ran the same claim before and that attempt is over. Its id is never
             // granted again, so a new one cannot double anything.
-            return self.client.claim(&self.claim.fresh()).await;
+            return self.client.claim_in(&self.claim.fresh(), &trace).await;
         }
         // The server may end a wait early (its own limit, its shutdown): wait on here.
         while let Ok(ClaimOutcome::InProgress(busy)) = &answer {
@@ -221,7 +223,8 @@ impl Once {
             }
             sleep(busy.retry_after).await;
             let left = give_up.saturating_duration_since(Instant::now());
-            answer = self.client.claim(&self.claim.fresh().wait(left)).await;
+            let again = self.claim.fresh().wait(left);
+            answer = self.client.claim_in(&again, &trace).await;
         }
         answer
     }

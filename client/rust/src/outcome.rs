@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::convert::{duration, time};
 use crate::ids::{Fence, Held};
 use crate::retry::after;
+use crate::trace;
 
 /// What a [`Claim`](crate::Claim) was answered.
 #[derive(Debug)]
@@ -107,7 +108,8 @@ pub struct InProgress {
     pub fence: Fence,
     /// Which attempt the holder is, counted from 1.
     pub attempt: u32,
-    /// W3C traceparent of the holder's claim; empty when it sent none.
+    /// W3C traceparent of the holder's claim: the server's own span of it where it was traced, else
+    /// what the holder sent; empty when it sent none.
     pub traceparent: String,
 }
 
@@ -135,7 +137,7 @@ pub struct Completed {
     pub fence: Fence,
     /// Which attempt completed, counted from 1.
     pub attempt: u32,
-    /// W3C traceparent of the claim that completed; empty when it sent none.
+    /// W3C traceparent of the claim that completed, as with [`InProgress::traceparent`].
     pub traceparent: String,
 }
 
@@ -153,7 +155,7 @@ pub struct Failed {
     pub attempt: u32,
     /// What the attempt said.
     pub error: String,
-    /// W3C traceparent of the claim that failed; empty when it sent none.
+    /// W3C traceparent of the claim that failed, as with [`InProgress::traceparent`].
     pub traceparent: String,
 }
 
@@ -169,7 +171,7 @@ pub struct Dead {
     pub dead_at: Option<SystemTime>,
     /// The key's current fence.
     pub fence: Fence,
-    /// W3C traceparent of the last attempt's claim; empty when it sent none.
+    /// W3C traceparent of the last attempt's claim, as with [`InProgress::traceparent`].
     pub traceparent: String,
 }
 
@@ -187,7 +189,8 @@ pub struct Uncertain {
     pub uncertain_since: Option<SystemTime>,
     /// What the holder said; empty when its lease lapsed without a word.
     pub last_error: String,
-    /// W3C traceparent of the holder's claim; empty when it sent none.
+    /// W3C traceparent of the holder's claim: the server's own span of it where it was traced, else
+    /// what the holder sent; empty when it sent none.
     pub traceparent: String,
 }
 
@@ -232,6 +235,12 @@ pub struct Record {
     pub fingerprint: Bytes,
     /// The kept delivery; only when asked for and kept.
     pub delivery: Option<Delivery>,
+    /// W3C traceparent of the last attempt's claim, as with [`InProgress::traceparent`].
+    pub traceparent: String,
+    /// What the last attempt's claim is called in traces, in their attribute `semel.claim_id`: 32
+    /// hexadecimal digits. Proves nothing; the token is another thing. Empty from a server that does
+    /// not say.
+    pub claim_id: String,
 }
 
 /// The state of a key.
@@ -250,6 +259,21 @@ pub enum RecordState {
     /// Nobody knows whether it was done.
     Uncertain(Uncertain),
 }
+
+/// The trace that an answer names.
+macro_rules! traced {
+    ($($answer:ident),*) => {$(
+        impl $answer {
+            /// The id of the trace that the traceparent names, as 32 hexadecimal digits: to be looked
+            /// up where traces are kept. `None` when there is no traceparent, or a malformed one.
+            pub fn trace_id(&self) -> Option<&str> {
+                trace::read(&self.traceparent).map(|parts| parts.trace_id)
+            }
+        }
+    )*};
+}
+
+traced!(InProgress, Completed, Failed, Dead, Uncertain, Record);
 
 impl From<wire::InProgress> for InProgress {
     fn from(wire: wire::InProgress) -> Self {

@@ -11,10 +11,11 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::connection::{Connection, Trace, Way};
+use crate::connection::{Connection, Way};
 use crate::error::Error;
 use crate::rpc::Rpc;
 use crate::session;
+use crate::trace::Trace;
 
 /// A call that was on this many streams when they ended goes alone from then on: it may be what
 /// ends them, and is not to take others down with it again.
@@ -74,7 +75,7 @@ pub(crate) struct Answered<T> {
 pub(crate) async fn send_until_answered<'a, R: Rpc>(
     next_connection: impl Fn() -> &'a Connection,
     request: &R,
-    trace: &Trace<'_>,
+    trace: Option<&Trace>,
     mut plan: Plan,
 ) -> Result<Answered<R::Answer>, Error> {
     let mut tries = 0;

@@ -4,7 +4,8 @@ use super::{Exit, outcome, remote, remote::Remote};
 
 /// Show what stands under a key.
 ///
-/// Changes nothing and waits for nothing.
+/// Changes nothing and waits for nothing. The trace id is that of the last attempt's claim, the claim id
+/// and the key hash are what spans and logs call it: semel.claim_id and semel.key.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = after_help())]
 pub(super) struct Args {
@@ -54,7 +55,7 @@ pub(super) async fn run(args: Args) -> Exit {
     };
     match answer {
         Ok(Some(record)) => {
-            remote.print(&outcome::of_record(&key, &record));
+            remote.print(&outcome::of_record(&remote.namespace, &key, &record));
             Exit::Success
         }
         Ok(None) => remote.failed(&key, &semel_client::Error::NotFound),

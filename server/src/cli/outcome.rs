@@ -8,6 +8,7 @@ use semel_client::{
 };
 
 use super::{Exit, parse::show_duration, report::Report};
+use crate::key::KeyId;
 
 /// The answer to a claim, with its exit code.
 pub(super) fn of_claim(key: &str, outcome: &ClaimOutcome) -> (Exit, Report) {
@@ -34,7 +35,7 @@ pub(super) fn of_failure(key: &str, outcome: &FailOutcome) -> Report {
 }
 
 /// The answer to a lookup.
-pub(super) fn of_record(key: &str, record: &Record) -> Report {
+pub(super) fn of_record(namespace: &str, key: &str, record: &Record) -> Report {
     let report = match &record.state {
         RecordState::InProgress(it) => in_progress(key, it),
         RecordState::BackingOff(it) => backing_off(key, it),
@@ -43,11 +44,20 @@ pub(super) fn of_record(key: &str, record: &Record) -> Report {
         RecordState::Dead(it) => dead(key, it),
         RecordState::Uncertain(it) => uncertain(key, it),
     };
-    // Two states name their owner themselves.
+    // Two states name their owner themselves, and all but one their trace.
     let report = match &record.state {
         RecordState::InProgress(_) | RecordState::Uncertain(_) => report,
         _ => report.text("owner", &record.owner),
     };
+    let report = match &record.state {
+        RecordState::BackingOff(_) => {
+            report.text("trace_id", record.trace_id().unwrap_or_default())
+        }
+        _ => report,
+    };
+    let report = report
+        .text("claim_id", &record.claim_id)
+        .text("key_hash", key_hash(namespace, key));
     let report = report
         .time("created_at", record.created_at)
         .time("claimed_at", record.claimed_at);
@@ -64,6 +74,11 @@ pub(super) fn of_record(key: &str, record: &Record) -> Report {
             .payload("delivery_body", delivery.body.clone()),
         None => report,
     }
+}
+
+/// What traces and logs show instead of the key.
+fn key_hash(namespace: &str, key: &str) -> String {
+    KeyId::parse(namespace, key).map_or_else(|_| String::new(), |id| id.shown())
 }
 
 fn claimed(key: &str, it: &Claimed) -> Report {
@@ -86,7 +101,7 @@ fn in_progress(key: &str, it: &InProgress) -> Report {
     .number("attempt", it.attempt)
     .span("lease", it.lease)
     .span("retry_after", it.retry_after)
-    .text("traceparent", &it.traceparent)
+    .text("trace_id", it.trace_id().unwrap_or_default())
 }
 
 fn backing_off(key: &str, it: &BackingOff) -> Report {
@@ -107,7 +122,7 @@ fn completed(key: &str, it: &Completed) -> Report {
         .time("completed_at", it.completed_at)
         .number("fence", it.fence.get())
         .number("attempt", it.attempt)
-        .text("traceparent", &it.traceparent)
+        .text("trace_id", it.trace_id().unwrap_or_default())
 }
 
 fn failed(key: &str, it: &Failed) -> Report {
@@ -117,7 +132,7 @@ fn failed(key: &str, it: &Failed) -> Report {
         .time("failed_at", it.failed_at)
         .number("fence", it.fence.get())
         .number("attempt", it.attempt)
-        .text("traceparent", &it.traceparent)
+        .text("trace_id", it.trace_id().unwrap_or_default())
 }
 
 fn dead(key: &str, it: &Dead) -> Report {
@@ -126,7 +141,7 @@ fn dead(key: &str, it: &Dead) -> Report {
         .text("last_error", &it.last_error)
         .time("dead_at", it.dead_at)
         .number("fence", it.fence.get())
-        .text("traceparent", &it.traceparent)
+        .text("trace_id", it.trace_id().unwrap_or_default())
 }
 
 fn uncertain(key: &str, it: &Uncertain) -> Report {
@@ -137,5 +152,5 @@ fn uncertain(key: &str, it: &Uncertain) -> Report {
         .text("last_error", &it.last_error)
         .time("uncertain_since", it.uncertain_since)
         .number("fence", it.fence.get())
-        .text("traceparent", &it.traceparent)
+        .text("trace_id", it.trace_id().unwrap_or_default())
 }

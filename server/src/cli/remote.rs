@@ -56,7 +56,7 @@ impl Remote {
     pub fn client(&self) -> Result<Client, Error> {
         // The client tells what it retries, to those who ask for it.
         if std::env::var_os("RUST_LOG").is_some() {
-            logging::init(LogFormat::Text, "warn");
+            logging::init(LogFormat::Text, "warn", None);
         }
         Client::builder()
             // A second one, for a try after the first connection hangs.

@@ -1,6 +1,6 @@
 //! `semel serve`: runs the server until it is told to stop.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -10,12 +10,17 @@ use crate::{
     config::{Config, Overrides},
     logging::{self, LogFormat},
     store::OpenError,
+    telemetry::{Environment, EnvironmentProblem, Telemetry},
 };
+
+/// How long a stop waits for a collector to take what is left.
+const LAST_EXPORT: Duration = Duration::from_secs(2);
 
 /// Run the server.
 ///
 /// Without arguments it keeps keys in an embedded SQLite file in ./semel-data and serves gRPC on
-/// 127.0.0.1:7420. Ctrl-C or SIGTERM stops it: calls under way are finished first, up to the drain
+/// 127.0.0.1:7420, and metrics and health over HTTP on 127.0.0.1:7421. Traces go to the collector that
+/// OTEL_EXPORTER_OTLP_ENDPOINT names, such as http://127.0.0.1:4317. Ctrl-C or SIGTERM stops it: calls under way are finished first, up to the drain
 /// time of the configuration (20 s); a second signal stops it at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -25,6 +30,14 @@ pub(super) struct Args {
     /// Address to listen on [default: 127.0.0.1:7420]
     #[arg(long, env = "SEMEL_LISTEN", value_name = "IP:PORT")]
     listen: Option<String>,
+
+    /// Address of /metrics, /livez and /readyz, or off [default: 127.0.0.1:7421]
+    #[arg(long, env = "SEMEL_HTTP_LISTEN", value_name = "IP:PORT")]
+    http_listen: Option<String>,
+
+    /// Show keys as they are in traces and logs, instead of a hash of them
+    #[arg(long, env = "SEMEL_SHOW_KEYS")]
+    show_keys: bool,
 
     /// Allow an address that other machines can reach. Semel serves plaintext and asks for no
     /// credentials, so do this on networks that are yours alone
@@ -74,9 +87,10 @@ impl Place {
 }
 
 pub(super) async fn run(args: Args) -> Exit {
-    logging::init(args.log_format, "info");
     let overrides = Overrides {
         listen: args.listen,
+        http_listen: args.http_listen,
+        show_keys: args.show_keys,
         allow_plaintext: args.allow_plaintext,
         no_migrate: args.no_migrate,
         ..args.place.overrides()
@@ -88,6 +102,29 @@ pub(super) async fn run(args: Args) -> Exit {
             return Exit::Config;
         }
     };
+    let environment = match Environment::read() {
+        Ok(environment) => environment,
+        Err(problems) => {
+            for EnvironmentProblem { variable, problem } in problems {
+                eprintln!("semel: {variable}: {problem}");
+            }
+            return Exit::Config;
+        }
+    };
+    let telemetry = match Telemetry::start(&config.telemetry, &environment) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("semel: {error}");
+            return Exit::Config;
+        }
+    };
+    logging::init(args.log_format, "info", telemetry.tracer());
+    let exit = serve(config, telemetry.clone()).await;
+    telemetry.close(LAST_EXPORT).await;
+    exit
+}
+
+async fn serve(config: Config, telemetry: Arc<Telemetry>) -> Exit {
     // Before the port: a signal that comes while starting must not be lost.
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),
@@ -101,7 +138,7 @@ pub(super) async fn run(args: Args) -> Exit {
         Err(error) => return open_failed(&error),
     };
     let (engine, kept_in) = (store.engine(), format!("{:?}", config.store));
-    let mut running = match app::start(config, store).await {
+    let mut running = match app::start(config, store, telemetry).await {
         Ok(running) => running,
         Err(error) => {
             eprintln!("semel: {error}");
@@ -112,7 +149,8 @@ pub(super) async fn run(args: Args) -> Exit {
             };
         }
     };
-    tracing::info!(address = %running.address(), engine, store = kept_in, "serving");
+    let http = running.http_address().map(tracing::field::display);
+    tracing::info!(address = %running.address(), http, engine, store = kept_in, "serving");
 
     let ended = tokio::select! {
         ended = running.ended() => ended,

@@ -9,10 +9,19 @@ use super::{
     section::{Section, boolean, bound, duration, table, text},
 };
 
+/// Most namespaces with metrics of their own: each has some twenty series, and a few more of every kind
+/// of answer that it has had.
+const MOST_LABELS: usize = 300;
+
 /// What the file says. `None` where it says nothing.
 #[derive(Debug, Default)]
 pub(super) struct File {
     pub listen: Option<SocketAddr>,
+    pub http_listen: Option<Option<SocketAddr>>,
+    pub show_keys: Option<bool>,
+    pub metrics: Option<bool>,
+    pub max_metric_namespaces: Option<usize>,
+    pub census_interval: Option<Duration>,
     pub allow_plaintext: Option<bool>,
     pub data_dir: Option<PathBuf>,
     pub database_url: Option<String>,
@@ -70,6 +79,11 @@ fn from_table(root: Table, problems: &mut Vec<Problem>) -> File {
     let mut section = Section::new("", root, problems);
     let file = File {
         listen: section.take("listen", |value| parse_address(&text(value)?)),
+        http_listen: section.take("http_listen", |value| parse_address_or_off(&text(value)?)),
+        show_keys: section.take("show_keys", boolean),
+        metrics: section.take("metrics", boolean),
+        max_metric_namespaces: section.take("max_metric_namespaces", bound(MOST_LABELS)),
+        census_interval: section.take("census_interval", duration),
         allow_plaintext: section.take("allow_plaintext", boolean),
         data_dir: section.take("data_dir", text).map(PathBuf::from),
         database_url: section.take("database_url", text),
@@ -87,6 +101,15 @@ fn from_table(root: Table, problems: &mut Vec<Problem>) -> File {
     };
     section.finish();
     file
+}
+
+/// An address to listen on, or `off`.
+pub(super) fn parse_address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let or_off = |problem: String| format!("{problem}; or off");
+    parse_address(text).map(Some).map_err(or_off)
 }
 
 /// An address to listen on.

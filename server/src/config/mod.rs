@@ -19,18 +19,33 @@ use crate::{
     lanes::LaneSettings,
     net::NetSettings,
     purge::PurgeSettings,
+    telemetry::TelemetrySettings,
 };
 
 /// The port that Semel listens on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7420;
+/// The port of metrics and health unless told otherwise.
+pub const DEFAULT_HTTP_PORT: u16 = 7421;
 /// Where the embedded store lives unless told otherwise.
 pub const DEFAULT_DATA_DIR: &str = "./semel-data";
+
+/// How often the keys are counted unless told otherwise.
+const DEFAULT_CENSUS_INTERVAL: Duration = Duration::from_secs(15);
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `listen`: the address to serve on. Default `127.0.0.1:7420`.
     pub listen: SocketAddr,
+    /// `http_listen`: the address of metrics, liveness and readiness over HTTP; `None` where it says
+    /// `"off"`. Default `127.0.0.1:7421`.
+    pub http_listen: Option<SocketAddr>,
+    /// `show_keys`: whether spans and logs show keys as they are. Default no: a hash of them.
+    /// `metrics`: whether anything is measured. Default yes. `max_metric_namespaces`: how many namespaces have metrics of their own. Default 100; the others
+    /// are `_other`.
+    pub telemetry: TelemetrySettings,
+    /// `census_interval`: how often the keys are counted by state. Default 15 s; `0s` turns it off.
+    pub census_interval: Duration,
     /// `database_url` or `data_dir`: where keys are kept.
     pub store: StoreConfig,
     /// `migrate`: whether `serve` brings a Postgres database's schema up to date. Default yes; the
@@ -91,6 +106,10 @@ pub struct Overrides {
     pub config: Option<PathBuf>,
     /// `--listen`, `SEMEL_LISTEN`.
     pub listen: Option<String>,
+    /// `--http-listen`, `SEMEL_HTTP_LISTEN`.
+    pub http_listen: Option<String>,
+    /// `--show-keys`, `SEMEL_SHOW_KEYS`.
+    pub show_keys: bool,
     /// `--data-dir`, `SEMEL_DATA_DIR`.
     pub data_dir: Option<PathBuf>,
     /// `--database-url`, `SEMEL_DATABASE_URL`.
@@ -166,17 +185,42 @@ impl Config {
             ),
         };
         let allow_plaintext = overrides.allow_plaintext || file.allow_plaintext.unwrap_or(false);
-        if let Some(address) = listen
-            && !address.ip().is_loopback()
-            && !allow_plaintext
+        let http_listen = match &overrides.http_listen {
+            Some(text) => file::parse_address_or_off(text)
+                .map_err(|problem| {
+                    problems.push(Problem {
+                        place: "--http-listen".into(),
+                        problem,
+                    })
+                })
+                .ok(),
+            None => Some(
+                file.http_listen
+                    .unwrap_or_else(|| Some((Ipv4Addr::LOCALHOST, DEFAULT_HTTP_PORT).into())),
+            ),
+        };
+        for (place, address) in [("listen", listen), ("http_listen", http_listen.flatten())] {
+            if let Some(address) = address
+                && !address.ip().is_loopback()
+                && !allow_plaintext
+            {
+                problems.push(Problem {
+                    place: place.into(),
+                    problem: format!(
+                        "{address} can be reached from other machines, and Semel serves plaintext \
+                         without authentication; add --allow-plaintext (allow_plaintext = true) if \
+                         the network is yours alone"
+                    ),
+                });
+            }
+        }
+        if let (Some(listen), Some(Some(http))) = (listen, http_listen)
+            && listen == http
+            && listen.port() != 0
         {
             problems.push(Problem {
-                place: "listen".into(),
-                problem: format!(
-                    "{address} can be reached from other machines, and Semel serves plaintext \
-                     without authentication; add --allow-plaintext (allow_plaintext = true) if \
-                     the network is yours alone"
-                ),
+                place: "http_listen".into(),
+                problem: format!("must be another address than that of gRPC, is {http} too"),
             });
         }
         let store = store(overrides, &file, problems);
@@ -186,6 +230,16 @@ impl Config {
         let namespaces = policy::namespaces(&file.namespaces, default_policy.as_ref(), problems);
         Some(Self {
             listen: listen?,
+            http_listen: http_listen?,
+            telemetry: {
+                let defaults = TelemetrySettings::default();
+                TelemetrySettings {
+                    show_keys: overrides.show_keys || file.show_keys.unwrap_or(defaults.show_keys),
+                    metrics: file.metrics.unwrap_or(defaults.metrics),
+                    namespaces: file.max_metric_namespaces.unwrap_or(defaults.namespaces),
+                }
+            },
+            census_interval: file.census_interval.unwrap_or(DEFAULT_CENSUS_INTERVAL),
             store,
             migrate: !overrides.no_migrate && file.migrate.unwrap_or(true),
             drain: file.drain.unwrap_or(Duration::from_secs(20)),

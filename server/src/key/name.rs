@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::{Invalid, limits};
+use super::{AttemptId, Invalid, limits};
 
 /// How many buckets the keys are spread over. Stored with every record and leading its primary
 /// key, so it can never change.
@@ -201,6 +201,22 @@ impl KeyId {
     pub fn table_hash(&self) -> u64 {
         let [.., a, b, c, d, e, f, g, h] = self.digest;
         u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// A name for the key where the key itself should not be read: 96 bits of the SHA-256 of
+    /// namespace and key. Whoever guesses the key can tell that it is the one.
+    pub fn shown(&self) -> String {
+        format!("sha256:{}", hex::encode(&self.digest[4..]))
+    }
+
+    /// What an attempt's claim is called in traces: 128 bits of a SHA-256 of key and attempt id, in
+    /// hexadecimal. The attempt id, a part of the token, cannot be told from it.
+    pub fn claim_id(&self, attempt: &AttemptId) -> String {
+        let mut hash = Sha256::new();
+        hash.update(b"semel claim");
+        hash.update(self.digest);
+        hash.update(attempt.as_bytes());
+        hex::encode(&hash.finalize()[..16])
     }
 
     /// What the primary key sorts by.

@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::LaneError;
-use crate::key::{KeyId, transition::Reply};
+use crate::{
+    key::{KeyId, transition::Reply},
+    telemetry::About,
+};
 
 /// Takes the answers of a stream of commands, in the order in which they are decided.
 ///
@@ -32,6 +35,8 @@ pub struct Ticket {
     /// Its place of the server's budget: until it is decided. Not for longer, or streams that
     /// nobody reads would have all of it.
     pub budget: OwnedSemaphorePermit,
+    /// What is told of it.
+    pub about: About,
 }
 
 /// Where one command's answer goes.

@@ -1,14 +1,18 @@
 //! One command on its way through a lane.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
+use opentelemetry::trace::TraceId;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::AnswerTo;
 
-use crate::key::{
-    KeyId,
-    transition::{Command, Failure, Refusal, Reply},
+use crate::{
+    key::{
+        KeyId,
+        transition::{Command, Failure, Refusal, Reply},
+    },
+    telemetry::{Asked, CallSpan},
 };
 
 /// Payloads up to this many bytes are not counted one by one.
@@ -49,16 +53,26 @@ pub(super) struct Job {
     pub command: Command,
     /// How often it was decided in vain.
     pub tries: u32,
+    /// When it was put into its lane's queue.
+    pub queued_at: Instant,
+    /// Whether a batch has begun with it.
+    pub is_begun: bool,
+    /// Of whoever asks, if the call is sampled.
+    pub span: Option<Arc<CallSpan>>,
     answer: AnswerTo,
     _payload: Payload,
 }
 
 impl Job {
-    pub fn new(id: KeyId, command: Command, answer: AnswerTo, payload: Payload) -> QueuedJob {
+    pub fn new(asked: Asked, command: Command, answer: AnswerTo, payload: Payload) -> QueuedJob {
+        let Asked { id, span } = asked;
         Box::new(Self {
             id,
             command,
             tries: 0,
+            queued_at: Instant::now(),
+            is_begun: false,
+            span,
             answer,
             _payload: payload,
         })
@@ -67,6 +81,11 @@ impl Job {
     /// Whether it may be dropped: nobody waits for it, and it is not a holder's.
     pub fn is_abandoned(&self) -> bool {
         self.answer.is_closed() && !self.command.is_of_a_holder()
+    }
+
+    /// The trace of whoever asks, if the call is sampled.
+    pub fn trace(&self) -> Option<TraceId> {
+        self.span.as_ref().map(|span| span.trace_id())
     }
 
     pub fn answer(self, answer: Result<Reply, LaneError>) {

@@ -17,10 +17,12 @@
 //!   nobody knows whether it was applied, and sending it again finds out. A batch that the store
 //!   refused and rolled back is sent again one by one, so a poisonous command fails alone.
 //! - **Lost swap**: another server changed the key in between. Loaded and decided again, up to
-//!   [`round::MOST_TRIES`] times, then [`LaneError::Contention`].
+//!   [`group::MOST_TRIES`] times, then [`LaneError::Contention`].
 //! - **Shutdown**: queues close, what they hold is carried out, then the workers end.
 
 mod answer;
+mod events;
+mod group;
 mod job;
 mod queued;
 mod round;
@@ -54,6 +56,7 @@ use crate::{
     },
     policies::Policies,
     store::SharedStore,
+    telemetry::{Asked, Telemetry},
 };
 
 /// The way to the store for everything that concerns one key.
@@ -101,7 +104,12 @@ impl Turn {
 
 impl Lanes {
     /// Starts one worker for each lane of the store.
-    pub fn start(store: &SharedStore, policies: &Arc<Policies>, settings: &LaneSettings) -> Self {
+    pub fn start(
+        store: &SharedStore,
+        policies: &Arc<Policies>,
+        settings: &LaneSettings,
+        telemetry: &Arc<Telemetry>,
+    ) -> Self {
         let waiters = Arc::new(Waiters::new(settings.waiters));
         let tasks = TaskTracker::new();
         let closing = CancellationToken::new();
@@ -117,6 +125,7 @@ impl Lanes {
                     policies.clone(),
                     waiters.clone(),
                     settings.batch,
+                    telemetry.clone(),
                 );
                 // Set when the worker ends in any way but its own: a panic must not leave a lane
                 // that takes commands and never answers them.
@@ -156,24 +165,37 @@ impl Lanes {
     ///
     /// # Errors
     /// See the module's documentation; [`LaneError::Refused`] is the rules' own answer.
-    pub async fn call(&self, id: KeyId, command: Command) -> Result<Reply, LaneError> {
-        self.call_at(Turn::Caller, id, command).await
+    pub async fn call(
+        &self,
+        asked: impl Into<Asked>,
+        command: Command,
+    ) -> Result<Reply, LaneError> {
+        self.call_at(Turn::Caller, asked.into(), command).await
     }
 
     /// The same, but waits for room in the queue, whoever's command it is.
     ///
     /// # Errors
     /// As [`Lanes::call`].
-    pub async fn call_in_turn(&self, id: KeyId, command: Command) -> Result<Reply, LaneError> {
-        self.call_at(Turn::Stream, id, command).await
+    pub async fn call_in_turn(
+        &self,
+        asked: impl Into<Asked>,
+        command: Command,
+    ) -> Result<Reply, LaneError> {
+        self.call_at(Turn::Stream, asked.into(), command).await
     }
 
-    async fn call_at(&self, turn: Turn, id: KeyId, command: Command) -> Result<Reply, LaneError> {
+    async fn call_at(
+        &self,
+        turn: Turn,
+        asked: Asked,
+        command: Command,
+    ) -> Result<Reply, LaneError> {
         let (answer, answered) = oneshot::channel();
         let payload = self.reserve(&command).await?;
         let is_of_a_holder = command.is_of_a_holder();
-        let queues = self.queues_of(&id);
-        let job = Job::new(id, command, AnswerTo::Caller(answer), payload);
+        let queues = self.queues_of(&asked.id);
+        let job = Job::new(asked, command, AnswerTo::Caller(answer), payload);
         let full_or_closed = |error| match error {
             mpsc::error::TrySendError::Full(_) => LaneError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => LaneError::ShuttingDown,
@@ -205,18 +227,19 @@ impl Lanes {
     /// ticket is taken back by [`Answers::lost`].
     pub async fn submit(
         &self,
-        id: KeyId,
+        asked: impl Into<Asked>,
         command: Command,
         answers: &Arc<dyn Answers>,
         ticket: Ticket,
     ) {
+        let asked = asked.into();
         let payload = match self.reserve(&command).await {
             Ok(payload) => payload,
-            Err(error) => return answers.take(ticket, id, Err(error)),
+            Err(error) => return answers.take(ticket, asked.id, Err(error)),
         };
-        let queue = self.queue_of(&id, &command);
+        let queue = self.queue_of(&asked.id, &command);
         let answer = AnswerTo::stream(answers.clone(), ticket);
-        let job = Job::new(id, command, answer, payload);
+        let job = Job::new(asked, command, answer, payload);
         if let Err(mpsc::error::SendError(job)) = queue.send(job).await {
             job.answer(Err(LaneError::ShuttingDown));
         }
@@ -256,6 +279,19 @@ impl Lanes {
                 .map(Some)
                 .map_err(|_| LaneError::QueueFull)
         }
+    }
+
+    /// How many Claims wait for their keys.
+    pub fn waiting(&self) -> usize {
+        self.waiters.count()
+    }
+
+    /// How many commands are queued, by lane.
+    pub fn queued(&self) -> impl Iterator<Item = usize> {
+        let len = |queue: &mpsc::Sender<QueuedJob>| queue.max_capacity() - queue.capacity();
+        self.queues
+            .iter()
+            .map(move |it| len(&it.holders) + len(&it.callers) + len(&it.streams))
     }
 
     /// Ends when a worker has died of a bug; the server has to stop then.

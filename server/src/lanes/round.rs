@@ -6,58 +6,32 @@
 //! swap, of what the last of them made. They are answered after its commit.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{HashMap, hash_map::Entry},
     hash::{BuildHasherDefault, Hasher},
     pin::Pin,
     sync::Arc,
+    time::Instant,
 };
 
 use super::{
+    group::{Group, Known},
     job::{LaneError, QueuedJob},
     worker::Worker,
 };
 use crate::{
     key::{
-        Fence, KeyId, NewRecord, Policy, Record, State, Timestamp,
-        transition::{ClaimGrant, ClaimReply, Command, Decision, Reply, Standing, decide},
+        KeyId, NewRecord, Policy, Record,
+        transition::{ClaimGrant, ClaimReply, Command, Reply, Standing},
     },
-    store::{Completion, Inserted, Loaded, Store, StoreError, Swap},
+    store::{Completed, Completion, Inserted, Loaded, Store, StoreError, Swap},
+    telemetry::{CallSpan, Seen, StoreBatch},
 };
-
-/// How often one command may find that others changed its key meanwhile.
-pub(super) const MOST_TRIES: u32 = 16;
 
 pub(super) struct Round<'w> {
     worker: &'w Worker,
     groups: Vec<Group>,
-}
-
-/// The commands on one key, in the order they came.
-struct Group {
-    id: KeyId,
-    first: Option<QueuedJob>,
-    /// Behind the first. Nearly always there is none, and so nothing to allocate.
-    rest: VecDeque<QueuedJob>,
-    known: Option<Known>,
-    change: Option<Change>,
-}
-
-/// What the round knows of a key: read or written in it.
-struct Known {
-    /// When, by the store's clock.
-    now: Timestamp,
-    standing: Option<Standing>,
-}
-
-/// What a round makes of a record, before it is written.
-struct Change {
-    /// What the swap must find.
-    expected_fence: Fence,
-    expected_revision: i32,
-    /// Whether those who wait for the key have to look.
-    is_settled: bool,
-    /// From the first command that changed it: those that only looked have seen the change.
-    decided: Vec<(QueuedJob, Result<Reply, LaneError>)>,
+    /// Whether any of the calls is sampled.
+    is_traced: bool,
 }
 
 /// Takes a key's own hash as it is: it is a part of its SHA-256, which nobody can aim.
@@ -90,22 +64,33 @@ impl<'w> Round<'w> {
         let mut groups: Vec<Group> = Vec::with_capacity(jobs.len());
         let mut places: HashMap<KeyId, usize, ByDigest> =
             HashMap::with_capacity_and_hasher(jobs.len(), ByDigest::default());
-        for job in jobs {
+        let now = Instant::now();
+        let mut is_traced = false;
+        for mut job in jobs {
+            is_traced |= job.span.is_some();
+            // What is left over from the last round has waited for that, and not in the queue.
+            if !std::mem::replace(&mut job.is_begun, true) {
+                let waited = now.saturating_duration_since(job.queued_at);
+                if let Some(meters) = worker.telemetry.meters() {
+                    meters.waited_in_lane(waited, job.trace());
+                }
+                if let Some(span) = &job.span {
+                    span.waited_in_lane(job.queued_at, now, worker.lane);
+                }
+            }
             match places.entry(job.id.clone()) {
                 Entry::Occupied(place) => groups[*place.get()].rest.push_back(job),
                 Entry::Vacant(place) => {
                     place.insert(groups.len());
-                    groups.push(Group {
-                        id: job.id.clone(),
-                        first: Some(job),
-                        rest: VecDeque::new(),
-                        known: None,
-                        change: None,
-                    });
+                    groups.push(Group::of(job));
                 }
             }
         }
-        Self { worker, groups }
+        Self {
+            worker,
+            groups,
+            is_traced,
+        }
     }
 
     /// Runs the round, and gives back the commands that have to go into the next one.
@@ -133,8 +118,9 @@ impl<'w> Round<'w> {
             }
         }
         let batch: Vec<&NewRecord> = records.iter().map(|(record, _)| record).collect();
+        let calls = self.calls(&places, Group::head_span);
         let results: Vec<Result<Option<Inserted>, LaneError>> = self
-            .in_one_or_singly(&batch, |store, lane, batch| {
+            .in_one_or_singly("insert_if_absent", calls, &batch, |store, lane, batch| {
                 store.insert_if_absent(lane, batch)
             })
             .await;
@@ -146,6 +132,9 @@ impl<'w> Round<'w> {
                     self.worker.standing.note(&group.id);
                     let record = new.inserted(fence, now);
                     let grant = ClaimGrant::of(&record, now);
+                    if let Some(span) = group.head_span().next() {
+                        span.took_over(Seen::own(&record), None);
+                    }
                     // Nearly always nobody else asks, and the record need not be kept for them.
                     if !group.rest.is_empty() {
                         group.known = Some(Known {
@@ -184,19 +173,21 @@ impl<'w> Round<'w> {
                 retention: policy.retention(),
             });
         }
+        let calls = self.calls(&places, Group::head_span);
         let results = self
-            .in_one_or_singly(&batch, |store, lane, batch| {
+            .in_one_or_singly("complete_if_held", calls, &batch, |store, lane, batch| {
                 store.complete_if_held(lane, batch)
             })
             .await;
         for (place, result) in places.into_iter().zip(results) {
             let group = &mut self.groups[place];
             match result {
-                Ok(Some(completed_at)) => {
+                Ok(Some(Completed { at, is_late })) => {
                     self.worker.waiters.wake(&group.id);
+                    group.tell_of_completion(&self.worker.telemetry, at, is_late);
                     group.answer_head(Ok(Reply::Complete {
                         repeat: false,
-                        completed_at,
+                        completed_at: at,
                     }));
                 }
                 Ok(None) => {}
@@ -215,8 +206,9 @@ impl<'w> Round<'w> {
             }
         }
         let mut policies_renewed = false;
+        let calls = self.calls(&places, Group::spans);
         let results = self
-            .in_one_or_singly(&batch, |store, lane, batch| {
+            .in_one_or_singly("load", calls, &batch, |store, lane, batch| {
                 Box::pin(async move {
                     let Loaded { now, records } = store.load(lane, batch).await?;
                     Ok(records.into_iter().map(|record| (now, record)).collect())
@@ -256,7 +248,7 @@ impl<'w> Round<'w> {
     async fn swap(&mut self) {
         let mut changed = Vec::new();
         for (place, group) in self.groups.iter_mut().enumerate() {
-            group.decide_all();
+            group.decide_all(&self.worker.telemetry);
             if group.change.is_some() {
                 changed.push(place);
             }
@@ -270,8 +262,9 @@ impl<'w> Round<'w> {
             changed.len(),
             "a change replaces what was looked at"
         );
+        let calls = self.calls(&changed, Group::changing_spans);
         let results = self
-            .in_one_or_singly(&batch, |store, lane, batch| {
+            .in_one_or_singly("compare_and_swap", calls, &batch, |store, lane, batch| {
                 store.compare_and_swap(lane, batch)
             })
             .await;
@@ -284,6 +277,9 @@ impl<'w> Round<'w> {
                 Ok(true) => {
                     if change.is_settled {
                         self.worker.waiters.wake(&group.id);
+                    }
+                    for (event, source) in change.events {
+                        event.tell(&self.worker.telemetry, &group.id, source);
                     }
                     for (job, answer) in change.decided {
                         job.answer(answer);
@@ -329,9 +325,24 @@ impl<'w> Round<'w> {
         })
     }
 
+    /// The sampled calls that a store call is made for.
+    fn calls<'g, I: Iterator<Item = &'g Arc<CallSpan>>>(
+        &'g self,
+        places: &[usize],
+        of: fn(&'g Group) -> I,
+    ) -> Vec<Arc<CallSpan>> {
+        if !self.is_traced {
+            return Vec::new();
+        }
+        let groups = places.iter().map(|place| &self.groups[*place]);
+        groups.flat_map(of).cloned().collect()
+    }
+
     /// One store call for all items; one for each if the store refused them together.
     async fn in_one_or_singly<T: Sync, R>(
         &self,
+        operation: &'static str,
+        calls: Vec<Arc<CallSpan>>,
         items: &[T],
         call: for<'a> fn(&'a dyn Store, usize, &'a [T]) -> StoreFuture<'a, R>,
     ) -> Vec<Result<R, LaneError>> {
@@ -339,7 +350,22 @@ impl<'w> Round<'w> {
             return Vec::new();
         }
         let (store, lane) = (self.worker.store.as_ref(), self.worker.lane);
-        match call(store, lane, items).await {
+        let from = Instant::now();
+        let called = call(store, lane, items).await;
+        if !calls.is_empty() {
+            let batch = StoreBatch {
+                operation,
+                engine: store.engine(),
+                lane,
+                items: items.len(),
+                from,
+                until: Instant::now(),
+                error: called.as_ref().err().map(StoreError::word),
+                calls: &calls,
+            };
+            batch.show();
+        }
+        match called {
             Ok(results) => {
                 assert_eq!(results.len(), items.len(), "a store answers every item");
                 results.into_iter().map(Ok).collect()
@@ -369,111 +395,5 @@ fn failure(error: StoreError) -> LaneError {
     match error {
         StoreError::Unavailable(cause) => LaneError::StoreUnavailable(cause.to_string().into()),
         StoreError::Rejected(cause) => LaneError::StoreRejected(cause.to_string().into()),
-    }
-}
-
-impl Group {
-    fn head(&self) -> Option<&Command> {
-        self.first.as_ref().map(|job| &job.command)
-    }
-
-    fn take_head(&mut self) -> Option<QueuedJob> {
-        let next = self.rest.pop_front();
-        std::mem::replace(&mut self.first, next)
-    }
-
-    fn answer_head(&mut self, answer: Result<Reply, LaneError>) {
-        if let Some(job) = self.take_head() {
-            job.answer(answer);
-        }
-    }
-
-    fn answer_all(&mut self, error: &LaneError) {
-        while self.first.is_some() {
-            self.answer_head(Err(error.clone()));
-        }
-    }
-
-    /// Decides one command after the other. What is decided before the first change is answered at
-    /// once, the rest when the change is written.
-    fn decide_all(&mut self) {
-        while let (Some(job), Some(Known { now, standing })) = (&self.first, &mut self.known) {
-            match decide(&self.id, &job.command, standing.as_ref(), *now) {
-                Decision::Answer(answer) => self.put_down(answer.map_err(LaneError::Refused)),
-                Decision::Replace { record, reply } => {
-                    let Some(standing) = standing else {
-                        unreachable!("there is nothing to replace");
-                    };
-                    let change = self.change.get_or_insert_with(|| Change::of(standing));
-                    change.is_settled |= !matches!(record.state, State::InProgress { .. });
-                    standing.record = *record;
-                    if let (Command::Claim(claim), Reply::Claim(ClaimReply::Claimed(_))) =
-                        (&job.command, &reply)
-                    {
-                        // A claim brings the namespace's policy of now.
-                        standing.policy = claim.policy.clone();
-                    }
-                    self.put_down(Ok(reply));
-                }
-                // It stood a moment ago and is gone, or was never there: the next round inserts.
-                Decision::Insert(_) => return self.retry_head(),
-            }
-        }
-    }
-
-    /// Answers the head, or keeps its answer until the change that it has seen is written.
-    fn put_down(&mut self, answer: Result<Reply, LaneError>) {
-        match &mut self.change {
-            None => self.answer_head(answer),
-            Some(change) => {
-                let next = self.rest.pop_front();
-                let job = std::mem::replace(&mut self.first, next);
-                change.decided.extend(job.map(|job| (job, answer)));
-            }
-        }
-    }
-
-    fn swap(&self) -> Option<Swap<'_>> {
-        let change = self.change.as_ref()?;
-        Some(Swap {
-            id: &self.id,
-            expected_fence: change.expected_fence,
-            expected_revision: change.expected_revision,
-            record: &self.known.as_ref()?.standing.as_ref()?.record,
-        })
-    }
-
-    /// Somebody else changed the record meanwhile: all that was decided is decided again.
-    fn lost_swap(&mut self, change: Change) {
-        self.known = None;
-        if let Some(undecided) = self.first.take() {
-            self.rest.push_front(undecided);
-        }
-        for (job, _) in change.decided.into_iter().rev() {
-            self.rest.push_front(job);
-        }
-        self.first = self.rest.pop_front();
-        self.retry_head();
-    }
-
-    fn retry_head(&mut self) {
-        let Some(job) = &mut self.first else {
-            return;
-        };
-        job.tries += 1;
-        if job.tries >= MOST_TRIES {
-            self.answer_head(Err(LaneError::Contention));
-        }
-    }
-}
-
-impl Change {
-    fn of(standing: &Standing) -> Self {
-        Self {
-            expected_fence: standing.record.fence,
-            expected_revision: standing.record.revision,
-            is_settled: false,
-            decided: Vec::new(),
-        }
     }
 }

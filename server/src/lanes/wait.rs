@@ -5,9 +5,9 @@ use std::{future::pending, pin::pin, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 use super::{LaneError, Lanes, Turn};
-use crate::key::{
-    KeyId,
-    transition::{Claim, ClaimReply, Command, Outcome, Reply},
+use crate::{
+    key::transition::{Claim, ClaimReply, Command, Outcome, Reply},
+    telemetry::Asked,
 };
 
 /// The first look after a settlement that may have come in through another server, and the longest
@@ -34,14 +34,15 @@ impl Lanes {
     /// As [`Lanes::call`]; a wait that ends early is no error.
     pub async fn claim(
         &self,
-        id: KeyId,
+        asked: impl Into<Asked>,
         claim: Claim,
         wait: Option<Wait>,
     ) -> Result<ClaimReply, LaneError> {
+        let asked = asked.into();
         let Some(wait) = wait else {
-            return self.look(id, claim, Turn::Caller).await;
+            return self.look(asked, claim, Turn::Caller).await;
         };
-        self.hold_back(id, claim, wait, Turn::Caller, pending())
+        self.hold_back(asked, claim, wait, Turn::Caller, pending())
             .await?
             .ok_or(LaneError::QueueFull)
     }
@@ -57,24 +58,24 @@ impl Lanes {
     pub async fn claim_unless(
         &self,
         cancelled: impl Future<Output = ()>,
-        id: KeyId,
+        asked: impl Into<Asked>,
         claim: Claim,
         wait: Wait,
     ) -> Result<Option<ClaimReply>, LaneError> {
-        self.hold_back(id, claim, wait, Turn::Stream, cancelled)
+        self.hold_back(asked.into(), claim, wait, Turn::Stream, cancelled)
             .await
     }
 
     async fn hold_back(
         &self,
-        id: KeyId,
+        asked: Asked,
         claim: Claim,
         wait: Wait,
         first: Turn,
         cancelled: impl Future<Output = ()>,
     ) -> Result<Option<ClaimReply>, LaneError> {
-        let Some(place) = self.waiters.register(&id) else {
-            return self.look(id, claim, first).await.map(Some);
+        let Some(place) = self.waiters.register(&asked.id) else {
+            return self.look(asked, claim, first).await.map(Some);
         };
 
         let mut cancelled = pin!(cancelled);
@@ -84,7 +85,7 @@ impl Lanes {
         loop {
             // Registered before looking, so a settlement in between is not missed.
             let settled = place.settled.notified();
-            let standing = match self.look(id.clone(), claim.clone(), turn).await {
+            let standing = match self.look(asked.clone(), claim.clone(), turn).await {
                 // Too many look at once: what stood at the last look is still an answer.
                 Err(LaneError::QueueFull) if last.is_some() => last.take(),
                 Err(error) => return Err(error),
@@ -114,8 +115,8 @@ impl Lanes {
         last.ok_or(LaneError::QueueFull).map(Some)
     }
 
-    async fn look(&self, id: KeyId, claim: Claim, turn: Turn) -> Result<ClaimReply, LaneError> {
-        match self.call_at(turn, id, Command::Claim(claim)).await? {
+    async fn look(&self, asked: Asked, claim: Claim, turn: Turn) -> Result<ClaimReply, LaneError> {
+        match self.call_at(turn, asked, Command::Claim(claim)).await? {
             Reply::Claim(reply) => Ok(reply),
             other => unreachable!("a Claim was answered with {other:?}"),
         }

@@ -89,7 +89,7 @@ impl Waiters {
         self.released.cancelled().await;
     }
 
-    #[cfg(test)]
+    /// How many wait.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::SeqCst)
     }

@@ -11,7 +11,7 @@ use super::{
     standing::Standing,
     waiters::Waiters,
 };
-use crate::{policies::Policies, store::SharedStore};
+use crate::{policies::Policies, store::SharedStore, telemetry::Telemetry};
 
 /// Payload bytes after which a round takes no more: one statement should stay a few megabytes.
 const ROUND_PAYLOAD_BYTES: usize = 4 * 1024 * 1024;
@@ -28,6 +28,7 @@ pub(super) struct Worker {
     pub policies: Arc<Policies>,
     pub waiters: Arc<Waiters>,
     pub standing: Standing,
+    pub telemetry: Arc<Telemetry>,
     batch: usize,
 }
 
@@ -38,6 +39,7 @@ impl Worker {
         policies: Arc<Policies>,
         waiters: Arc<Waiters>,
         batch: usize,
+        telemetry: Arc<Telemetry>,
     ) -> Self {
         Self {
             lane,
@@ -45,6 +47,7 @@ impl Worker {
             policies,
             waiters,
             standing: Standing::new(),
+            telemetry,
             batch,
         }
     }

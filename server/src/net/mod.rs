@@ -8,12 +8,14 @@ mod admission;
 mod cork;
 mod deadline;
 mod malformed;
+mod observed;
 mod serve;
 
 pub use admission::AdmissionLayer;
 pub use cork::Cork;
 pub use deadline::DeadlineLayer;
 pub use malformed::malformed_layer;
+pub use observed::ObservedLayer;
 pub use serve::{NetSettings, Server};
 
 /// What every layer passes on.

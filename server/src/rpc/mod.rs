@@ -10,6 +10,7 @@ mod routes;
 mod service;
 mod session;
 mod status;
+mod told;
 
 pub use admission::Admission;
 pub use connection::{Connection, SESSIONS};
@@ -17,6 +18,6 @@ pub use deadline::Deadline;
 pub use routes::Services;
 pub use service::IdempotencyRpc;
 pub use session::SessionRpc;
-pub use status::{deadline_exceeded, malformed, too_many_requests};
+pub use status::{code, deadline_exceeded, malformed, too_many_requests};
 /// The body of every answer.
 pub use tonic::body::Body;

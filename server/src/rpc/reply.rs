@@ -88,6 +88,8 @@ pub(super) fn lookup(
         retention: details.retention.map(duration),
         checkpoint: details.checkpoint,
         fingerprint: details.fingerprint,
+        claim_id: id.claim_id(&details.attempt_id),
+        traceparent: details.traceparent,
         delivery: delivery
             .map(v1::Delivery::decode)
             .transpose()

@@ -12,6 +12,7 @@ use crate::{
         transition::{Claim, Command, Complete, Extend, Fail, Failure},
     },
     policies::Policies,
+    telemetry::SettlementKind,
 };
 
 /// A Claim and how long it may wait.
@@ -61,6 +62,15 @@ pub(super) fn complete(request: v1::CompleteRequest) -> Result<Command, Invalid>
     let token = Token::decode(&request.token)?;
     let result = at_most("result", limits::RESULT_BYTES, request.result)?;
     Ok(Command::Complete(Complete { token, result }))
+}
+
+/// What a Fail says, before it is checked: one without a kind is counted among the usual ones.
+pub(super) fn failure_kind(request: &v1::FailRequest) -> SettlementKind {
+    match request.kind() {
+        v1::FailureKind::Terminal => SettlementKind::FailTerminal,
+        v1::FailureKind::Unknown => SettlementKind::FailUnknown,
+        v1::FailureKind::Retryable | v1::FailureKind::Unspecified => SettlementKind::FailRetryable,
+    }
 }
 
 pub(super) fn fail(request: v1::FailRequest, jitter: Jitter) -> Result<Command, Invalid> {

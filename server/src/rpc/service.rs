@@ -6,14 +6,15 @@ use semel_proto::v1::{self, idempotency_service_server::IdempotencyService};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::{Deadline, reply, request, status};
+use super::{Deadline, reply, request, status, told};
 use crate::{
     key::{
         Invalid, Jitter, KeyId,
-        transition::{Command, Reply},
+        transition::{Command, Refusal, Reply},
     },
-    lanes::{Lanes, Wait},
+    lanes::{LaneError, Lanes, Wait},
     policies::Policies,
+    telemetry::{About, Asked, Origin, SettlementKind, Telemetry, What},
 };
 
 /// A wait ends this much before the call's deadline, so that "in progress" still arrives.
@@ -24,25 +25,72 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(50);
 pub struct IdempotencyRpc {
     lanes: Arc<Lanes>,
     policies: Arc<Policies>,
+    telemetry: Arc<Telemetry>,
+}
+
+/// A request of which the key is known, and what it asks, if that could be read.
+struct Call {
+    id: KeyId,
+    origin: Origin,
+    what: What,
+    command: Result<Command, Invalid>,
 }
 
 impl IdempotencyRpc {
     /// A service that carries commands to `lanes`.
-    pub fn new(lanes: Arc<Lanes>, policies: Arc<Policies>) -> Self {
-        Self { lanes, policies }
+    pub fn new(lanes: Arc<Lanes>, policies: Arc<Policies>, telemetry: Arc<Telemetry>) -> Self {
+        Self {
+            lanes,
+            policies,
+            telemetry,
+        }
     }
 
-    async fn call(
+    async fn call(&self, call: Call) -> Result<(KeyId, Reply), Status> {
+        let Call {
+            id,
+            origin,
+            what,
+            command,
+        } = call;
+        let asked = Asked {
+            id: id.clone(),
+            span: origin.span.clone(),
+        };
+        match command {
+            Ok(command) => {
+                let about = About::of(&command, origin);
+                let answer = self.lanes.call(asked, command).await;
+                self.told(id, &about, answer)
+            }
+            Err(invalid) => {
+                let about = About {
+                    what,
+                    attempt_id: None,
+                    origin,
+                };
+                self.told(id, &about, Err(Refusal::Invalid(invalid).into()))
+            }
+        }
+    }
+
+    /// Tells of the answer, and makes it one for the wire.
+    fn told(
         &self,
         id: KeyId,
-        parsed: Result<Command, Invalid>,
+        about: &About,
+        answer: Result<Reply, LaneError>,
     ) -> Result<(KeyId, Reply), Status> {
-        let command = parsed.map_err(|invalid| status::invalid(Some(&id), &invalid))?;
-        match self.lanes.call(id.clone(), command).await {
+        told::tell(&self.telemetry, &id, about, answer.as_ref());
+        match answer {
             Ok(reply) => Ok((id, reply)),
             Err(error) => Err(status::of_lane(&id, &error)),
         }
     }
+}
+
+fn origin_of<T>(request: &Request<T>) -> Origin {
+    request.extensions().get().cloned().unwrap_or_default()
 }
 
 /// When a wait that began `now` has to end, so that its answer arrives before the deadline.
@@ -65,23 +113,49 @@ impl IdempotencyService for IdempotencyRpc {
     ) -> Result<Response<v1::ClaimResponse>, Status> {
         let now = Instant::now();
         let deadline = request.extensions().get::<Deadline>().copied();
+        let origin = origin_of(&request);
         let (metadata, _, message) = request.into_parts();
         let traceparent = metadata
             .get("traceparent")
             .and_then(|value| value.to_str().ok());
         let id = id_of(&message.namespace, &message.key)?;
-        let call = request::claim(&id, message, traceparent, &self.policies)
-            .map_err(|invalid| status::invalid(Some(&id), &invalid))?;
-
+        let traceparent = origin.traceparent(traceparent);
+        let called = request::claim(&id, message, traceparent, &self.policies);
+        let call = match called {
+            Ok(call) => call,
+            Err(invalid) => {
+                let call = Call {
+                    id,
+                    origin,
+                    what: What::Claim,
+                    command: Err(invalid),
+                };
+                return Err(self
+                    .call(call)
+                    .await
+                    .map_or_else(|told| told, |(id, _)| mixed_up(&id)));
+            }
+        };
         let wait = call.wait.map(|wait| {
             let answer_by = deadline.map(|deadline| answer_by(deadline.at(), now));
             Wait {
                 until: answer_by.map_or(now + wait, |answer_by| answer_by.min(now + wait)),
             }
         });
-        match self.lanes.claim(id.clone(), call.claim, wait).await {
-            Ok(claimed) => Ok(Response::new(reply::claim(claimed))),
-            Err(error) => Err(status::of_lane(&id, &error)),
+        let asked = Asked {
+            id: id.clone(),
+            span: origin.span.clone(),
+        };
+        let about = About {
+            what: What::Claim,
+            // Not its own: a duplicate shows that of the claim which stands.
+            attempt_id: None,
+            origin,
+        };
+        let answer = self.lanes.claim(asked, call.claim, wait).await;
+        match self.told(id, &about, answer.map(Reply::Claim))? {
+            (_, Reply::Claim(claimed)) => Ok(Response::new(reply::claim(claimed))),
+            (id, _) => Err(mixed_up(&id)),
         }
     }
 
@@ -89,9 +163,16 @@ impl IdempotencyService for IdempotencyRpc {
         &self,
         request: Request<v1::CompleteRequest>,
     ) -> Result<Response<v1::CompleteResponse>, Status> {
+        let origin = origin_of(&request);
         let request = request.into_inner();
         let id = id_of(&request.namespace, &request.key)?;
-        match self.call(id, request::complete(request)).await? {
+        let call = Call {
+            id,
+            origin,
+            what: What::Settlement(SettlementKind::Complete),
+            command: request::complete(request),
+        };
+        match self.call(call).await? {
             (
                 _,
                 Reply::Complete {
@@ -108,9 +189,16 @@ impl IdempotencyService for IdempotencyRpc {
         request: Request<v1::FailRequest>,
     ) -> Result<Response<v1::FailResponse>, Status> {
         let jitter = Jitter::new(rand::random());
+        let origin = origin_of(&request);
         let request = request.into_inner();
         let id = id_of(&request.namespace, &request.key)?;
-        match self.call(id, request::fail(request, jitter)).await? {
+        let call = Call {
+            id,
+            origin,
+            what: What::Settlement(request::failure_kind(&request)),
+            command: request::fail(request, jitter),
+        };
+        match self.call(call).await? {
             (_, Reply::Fail { repeat, outcome }) => Ok(Response::new(reply::fail(repeat, outcome))),
             (id, _) => Err(mixed_up(&id)),
         }
@@ -120,9 +208,16 @@ impl IdempotencyService for IdempotencyRpc {
         &self,
         request: Request<v1::LookupRequest>,
     ) -> Result<Response<v1::LookupResponse>, Status> {
+        let origin = origin_of(&request);
         let request = request.into_inner();
         let id = id_of(&request.namespace, &request.key)?;
-        match self.call(id, Ok(Command::Lookup)).await? {
+        let call = Call {
+            id,
+            origin,
+            what: What::Lookup,
+            command: Ok(Command::Lookup),
+        };
+        match self.call(call).await? {
             (id, Reply::Lookup { outcome, details }) => {
                 reply::lookup(&id, outcome, details, request.include_delivery).map(Response::new)
             }
@@ -134,9 +229,16 @@ impl IdempotencyService for IdempotencyRpc {
         &self,
         request: Request<v1::ExtendRequest>,
     ) -> Result<Response<v1::ExtendResponse>, Status> {
+        let origin = origin_of(&request);
         let request = request.into_inner();
         let id = id_of(&request.namespace, &request.key)?;
-        match self.call(id, request::extend(request)).await? {
+        let call = Call {
+            id,
+            origin,
+            what: What::Extend,
+            command: request::extend(request),
+        };
+        match self.call(call).await? {
             (_, Reply::Extend { lease, hold }) => Ok(Response::new(reply::extend(lease, hold))),
             (id, _) => Err(mixed_up(&id)),
         }
@@ -146,9 +248,16 @@ impl IdempotencyService for IdempotencyRpc {
         &self,
         request: Request<v1::CheckpointRequest>,
     ) -> Result<Response<v1::CheckpointResponse>, Status> {
+        let origin = origin_of(&request);
         let request = request.into_inner();
         let id = id_of(&request.namespace, &request.key)?;
-        match self.call(id, request::checkpoint(request)).await? {
+        let call = Call {
+            id,
+            origin,
+            what: What::Checkpoint,
+            command: request::checkpoint(request),
+        };
+        match self.call(call).await? {
             (_, Reply::Checkpoint) => Ok(Response::new(v1::CheckpointResponse {})),
             (id, _) => Err(mixed_up(&id)),
         }

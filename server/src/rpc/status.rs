@@ -65,6 +65,35 @@ pub(super) fn of_lane(id: &KeyId, error: &LaneError) -> Status {
     }
 }
 
+/// The code of [`of_lane`], for who needs no more.
+pub(super) fn code_of_lane(error: &LaneError) -> Code {
+    match error {
+        LaneError::Refused(refusal) => code_of_refusal(refusal),
+        LaneError::QueueFull => Code::ResourceExhausted,
+        LaneError::ShuttingDown | LaneError::StoreUnavailable(_) | LaneError::Contention => {
+            Code::Unavailable
+        }
+        LaneError::StoreRejected(_) => Code::Internal,
+    }
+}
+
+fn code_of_refusal(refusal: &Refusal) -> Code {
+    match refusal {
+        Refusal::Invalid(_) => Code::InvalidArgument,
+        Refusal::FingerprintMismatch { .. }
+        | Refusal::EventTooOld
+        | Refusal::HoldLimitReached { .. } => Code::FailedPrecondition,
+        Refusal::Superseded { .. } | Refusal::LeaseLost { .. } => Code::Aborted,
+        Refusal::ResultConflict { .. } | Refusal::AlreadySettled { .. } => Code::AlreadyExists,
+        Refusal::KeyNotFound => Code::NotFound,
+    }
+}
+
+/// The code that an answer's headers or trailers name, if they do.
+pub fn code(headers: &http::HeaderMap) -> Option<i32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
 /// A command of a stream that ended without an answer.
 pub(super) fn lost() -> Status {
     store_unavailable(None)
@@ -156,17 +185,18 @@ pub fn too_many_requests() -> Status {
 }
 
 fn refused(id: &KeyId, refusal: &Refusal) -> Status {
-    let (code, reason) = match refusal {
+    let reason = match refusal {
         Refusal::Invalid(field) => return invalid(Some(id), field),
-        Refusal::FingerprintMismatch { .. } => (Code::FailedPrecondition, "FINGERPRINT_MISMATCH"),
-        Refusal::EventTooOld => (Code::FailedPrecondition, "EVENT_TOO_OLD"),
-        Refusal::HoldLimitReached { .. } => (Code::FailedPrecondition, "HOLD_LIMIT_REACHED"),
-        Refusal::Superseded { .. } => (Code::Aborted, "SUPERSEDED"),
-        Refusal::LeaseLost { .. } => (Code::Aborted, "LEASE_LOST"),
-        Refusal::ResultConflict { .. } => (Code::AlreadyExists, "RESULT_CONFLICT"),
-        Refusal::AlreadySettled { .. } => (Code::AlreadyExists, "ALREADY_SETTLED"),
-        Refusal::KeyNotFound => (Code::NotFound, "KEY_NOT_FOUND"),
+        Refusal::FingerprintMismatch { .. } => "FINGERPRINT_MISMATCH",
+        Refusal::EventTooOld => "EVENT_TOO_OLD",
+        Refusal::HoldLimitReached { .. } => "HOLD_LIMIT_REACHED",
+        Refusal::Superseded { .. } => "SUPERSEDED",
+        Refusal::LeaseLost { .. } => "LEASE_LOST",
+        Refusal::ResultConflict { .. } => "RESULT_CONFLICT",
+        Refusal::AlreadySettled { .. } => "ALREADY_SETTLED",
+        Refusal::KeyNotFound => "KEY_NOT_FOUND",
     };
+    let code = code_of_refusal(refusal);
     let mut metadata = metadata(Some(id));
     let mut fence = |fence: &Fence| {
         metadata.insert("current_fence".into(), fence.as_i64().to_string());

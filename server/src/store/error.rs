@@ -18,6 +18,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The kind of failure, in a word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Rejected(_) => "rejected",
+        }
+    }
+
     pub(super) fn unavailable(cause: impl Into<Cause>) -> Self {
         Self::Unavailable(cause.into())
     }

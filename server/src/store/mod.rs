@@ -12,8 +12,10 @@
 //! - Futures may not be dropped half way: lanes run them to their end on their own tasks.
 
 mod batch;
+mod census;
 mod clock;
 mod error;
+mod observed;
 mod policy;
 pub mod postgres;
 mod row;
@@ -28,8 +30,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use census::{CensusGroup, CensusPart, CensusPlace, Stands};
 pub use clock::{Clock, ManualClock};
 pub use error::{OpenError, StoreError};
+pub use observed::Observed;
 pub use row::CorruptRow;
 pub use sweep::SWEEP_EVERY;
 
@@ -65,13 +69,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Completes each claim that is still its holder's and neither settled nor superseded, in one
     /// blind statement: state, result and expiry (`now` + retention) are set, the delivery is
-    /// dropped, the revision counted on. The time of completion, or `None` where the guard held it
-    /// back.
+    /// dropped, the revision counted on. `None` where the guard held it back.
     async fn complete_if_held(
         &self,
         lane: usize,
         completions: &[Completion<'_>],
-    ) -> Result<Vec<Option<Timestamp>>, StoreError>;
+    ) -> Result<Vec<Option<Completed>>, StoreError>;
 
     /// Replaces each record whose fence and revision are still the expected ones. Whether it was.
     async fn compare_and_swap(
@@ -86,6 +89,16 @@ pub trait Store: Send + Sync + 'static {
     /// bucket, so that replicas share the work through the database, and runs on a connection of its
     /// own; the embedded store, which one server has to itself, takes what has waited longest.
     async fn purge(&self, limit: u32) -> Result<Purged, StoreError>;
+
+    /// Counts the next part of all records by how they stand. `None` while another server on the
+    /// store does, whose count holds for all.
+    ///
+    /// Cheap however many there are: a part is a few thousand records, read in the order in which
+    /// they lie, and whoever counts rests in between.
+    async fn census(&self, from: CensusPlace) -> Result<Option<CensusPart>, StoreError>;
+
+    /// What became of the store's connections so far.
+    fn connections(&self) -> Connections;
 
     /// Whether the store can be written to now.
     async fn ready(&self) -> Result<(), StoreError>;
@@ -111,6 +124,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends the store's connections after the calls under way, and releases what it locks.
     async fn close(&self);
+}
+
+/// What became of a store's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Connections {
+    /// How many there are now.
+    pub open: u64,
+    /// How many were ever made. More than there are means that some were lost and made again.
+    pub opened: u64,
+    /// How many could not be made.
+    pub failed: u64,
 }
 
 /// A first claim that was inserted.
@@ -143,6 +167,15 @@ pub struct Completion<'a> {
     pub result: &'a Bytes,
     /// How long to keep it: the retention of the token's policy.
     pub retention: Span,
+}
+
+/// A blind completion that was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Completed {
+    /// When, by the store's clock.
+    pub at: Timestamp,
+    /// Whether the lease had lapsed by then, and nobody had taken over.
+    pub is_late: bool,
 }
 
 /// A guarded replacement.

@@ -67,7 +67,9 @@ pub(super) async fn complete_all(
             retention: RETENTION,
         })
         .collect();
-    store.complete_if_held(0, &completions).await.unwrap()
+    let completed = store.complete_if_held(0, &completions).await.unwrap();
+    let at = |done: Option<super::Completed>| done.map(|done| done.at);
+    completed.into_iter().map(at).collect()
 }
 
 pub(super) async fn load(store: &dyn Store, id: &KeyId) -> Option<Record> {

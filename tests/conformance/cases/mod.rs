@@ -11,6 +11,7 @@ pub mod limits_hold;
 pub mod peers;
 pub mod replay;
 pub mod settle;
+pub mod store_census;
 pub mod store_complete;
 pub mod store_insert;
 pub mod store_keys;
@@ -33,7 +34,7 @@ use semel_server::{
     },
     lanes::LaneError,
     policies::Policies,
-    store::{Completion, Inserted, NamespaceRow, SWEEP_EVERY, StoreError, Swap},
+    store::{Completed, Completion, Inserted, NamespaceRow, SWEEP_EVERY, StoreError, Swap},
 };
 use semel_tests::*;
 

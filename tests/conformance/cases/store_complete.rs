@@ -7,6 +7,7 @@ semel_tests::cases!(store_complete:
     a_completion_sets_state_result_end_and_revision_drops_the_delivery_and_keeps_the_rest,
     the_holder_of_an_uncertain_key_is_completed,
     a_lapsed_lease_does_not_hold_it_back,
+    what_came_after_the_lease_had_lapsed_is_told,
     another_fence_is_held_back,
     another_attempt_id_is_held_back,
     another_policy_is_held_back,
@@ -87,6 +88,33 @@ pub async fn a_lapsed_lease_does_not_hold_it_back(house: House) {
             .await
             .is_some()
     );
+}
+
+pub async fn what_came_after_the_lease_had_lapsed_is_told(house: House) {
+    for (key, state, now, is_late) in [
+        ("in time", in_progress(), at(9), false),
+        ("at its end", in_progress(), at(10), true),
+        ("long after", in_progress(), at(500), true),
+        // Without a lease there is nothing to be late for.
+        ("uncertain", uncertain(), at(500), false),
+    ] {
+        let planted = record(state);
+        plant(&house.store, &order(key), &planted).await;
+        house.clock.set(now);
+        let completion = Completion {
+            id: &order(key),
+            token: &planted.token(),
+            result: &Bytes::new(),
+            retention: RETENTION,
+        };
+        let completed = house.store.complete_if_held(0, &[completion]).await;
+        let expected = Completed { at: now, is_late };
+        assert_eq!(completed.expect("completes"), [Some(expected)], "{key}");
+        assert!(matches!(
+            house.standing(&order(key)).await.state,
+            State::Completed { .. }
+        ));
+    }
 }
 
 pub async fn another_fence_is_held_back(house: House) {
@@ -209,6 +237,9 @@ async fn complete_all(
         .complete_if_held(0, &batch)
         .await
         .expect("completes")
+        .into_iter()
+        .map(|completed| completed.map(|completed| completed.at))
+        .collect()
 }
 
 async fn claim_all(house: &House, ids: &[KeyId]) -> Vec<Token> {

@@ -136,6 +136,7 @@ impl Server {
             .arg("--config")
             .arg(&self.config)
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["--http-listen", "off"])
             .args(self.place.arguments())
             .env("NO_COLOR", "1")
             .env("RUST_BACKTRACE", "1")

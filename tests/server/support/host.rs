@@ -1,19 +1,23 @@
 //! A server in this process, on a socket of its own.
 
-use std::{net::SocketAddr, process, sync::OnceLock};
+use std::{net::SocketAddr, process, sync::Arc};
 
-use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use semel_server::{
     app::{self, Ended, Running},
     config::{Config, Overrides},
     store::OpenError,
+    telemetry::{Format, Telemetry},
 };
 
-use super::{Client, Scratch, Wire, until, within};
+use super::{Client, Scraped, Scratch, Wire, until, within};
+
+/// Free ports, so that servers of several tests can run side by side.
+const LISTEN: &str = "listen = \"127.0.0.1:0\"\nhttp_listen = \"127.0.0.1:0\"\n";
 
 /// A running server. Its store lives in the scratch directory, or where the configuration says.
 pub struct Host {
     running: Running,
+    telemetry: Arc<Telemetry>,
     /// Gone with the server, unless somebody else holds it.
     scratch: Option<Scratch>,
 }
@@ -35,7 +39,7 @@ impl Host {
     /// A server on the Postgres that `url` names.
     pub async fn on_url(url: &str, toml: &str) -> Self {
         let scratch = Scratch::new();
-        let text = format!("listen = \"127.0.0.1:0\"\ndatabase_url = \"{url}\"\n{toml}");
+        let text = format!("{LISTEN}database_url = \"{url}\"\n{toml}");
         let mut host = Self::serve(load(&scratch, &text)).await;
         host.scratch = Some(scratch);
         host
@@ -43,7 +47,6 @@ impl Host {
 
     /// A server with exactly this configuration.
     pub async fn serve(config: Config) -> Self {
-        metrics();
         // A process that another test starts has all our files open for a moment, until it is
         // another program: also the lock of a directory that was given back.
         let opened = until("the data directory is free", || async {
@@ -54,16 +57,28 @@ impl Host {
         })
         .await;
         let store = opened.unwrap_or_else(|error| panic!("the store does not open: {error}"));
-        let started = within(app::start(config, store)).await;
+        let telemetry = Telemetry::local(&config.telemetry);
+        let started = within(app::start(config, store, telemetry.clone())).await;
         let running = started.unwrap_or_else(|error| panic!("the server does not start: {error}"));
         Self {
             running,
+            telemetry,
             scratch: None,
         }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.running.address()
+    }
+
+    /// The address of metrics and health.
+    pub fn http_address(&self) -> SocketAddr {
+        self.running.http_address().expect("it serves HTTP")
+    }
+
+    /// What a scraper reads.
+    pub fn scrape(&self) -> Scraped {
+        Scraped::parse(&self.telemetry.scrape(Format::Text))
     }
 
     /// A client with a connection of its own, which is never made again by itself.
@@ -92,7 +107,7 @@ impl Scratch {
     /// A configuration whose embedded store is in here.
     pub fn config(&self, toml: &str) -> Config {
         let data = self.path("data");
-        let text = format!("listen = \"127.0.0.1:0\"\ndata_dir = {data:?}\n{toml}");
+        let text = format!("{LISTEN}data_dir = {data:?}\n{toml}");
         load(self, &text)
     }
 }
@@ -104,18 +119,4 @@ fn load(scratch: &Scratch, text: &str) -> Config {
         ..Overrides::default()
     });
     loaded.unwrap_or_else(|problems| panic!("{problems}"))
-}
-
-/// What all servers of this process tell about themselves: the provider to flush, and what came
-/// out of it. Set before the first of them starts, because they ask for it then.
-pub fn metrics() -> &'static (SdkMeterProvider, InMemoryMetricExporter) {
-    static METRICS: OnceLock<(SdkMeterProvider, InMemoryMetricExporter)> = OnceLock::new();
-    METRICS.get_or_init(|| {
-        let exporter = InMemoryMetricExporter::default();
-        let provider = SdkMeterProvider::builder()
-            .with_reader(PeriodicReader::builder(exporter.clone()).build())
-            .build();
-        opentelemetry::global::set_meter_provider(provider.clone());
-        (provider, exporter)
-    })
 }

@@ -1,17 +1,23 @@
 //! Servers, connections to them, requests, and what the errors say.
 
 mod calls;
+mod collector;
 mod host;
+mod page;
 mod places;
 mod process;
+mod scraped;
 mod session;
 mod told;
 mod wire;
 
 pub use calls::*;
-pub use host::{Host, metrics};
+pub use collector::{Collector, Traced};
+pub use host::Host;
+pub use page::Page;
 pub use places::{Scratch, free_port, on_postgres};
 pub use process::{Ended, Process, semel};
+pub use scraped::Scraped;
 pub use semel_tests::within;
 pub use session::{Session, WINDOW, framed, outcome_of, session_error};
 pub use told::{Told, told};

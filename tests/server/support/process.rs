@@ -80,13 +80,16 @@ impl Ended {
 /// The binary with these arguments and nothing of ours in its environment. It is killed with us.
 pub fn semel(arguments: &[&str]) -> Command {
     let mut command = Command::new(program());
-    for (name, _) in env::vars().filter(|(name, _)| name.starts_with("SEMEL_")) {
+    let is_ours = |name: &str| name.starts_with("SEMEL_") || name.starts_with("OTEL_");
+    for (name, _) in env::vars().filter(|(name, _)| is_ours(name)) {
         command.env_remove(name);
     }
     command
         .args(arguments)
         .env_remove("RUST_LOG")
         .env("NO_COLOR", "1")
+        // A free port: servers of several tests run side by side.
+        .env("SEMEL_HTTP_LISTEN", "127.0.0.1:0")
         .current_dir(env::temp_dir())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -128,11 +131,20 @@ impl Process {
 
     /// Waits until it serves, as its log in JSON tells, and where.
     pub async fn serving(&self) -> SocketAddr {
+        self.serving_as("address").await
+    }
+
+    /// The same, and where its metrics and health are.
+    pub async fn serving_http(&self) -> SocketAddr {
+        self.serving_as("http").await
+    }
+
+    async fn serving_as(&self, field: &str) -> SocketAddr {
         until("the server serves", || async {
             let lines = self.lines();
             let line = lines.iter().find(|line| line.contains("\"serving\""))?;
             let line: serde_json::Value = serde_json::from_str(line).ok()?;
-            line["address"].as_str()?.parse().ok()
+            line[field].as_str()?.parse().ok()
         })
         .await
     }

@@ -100,6 +100,17 @@ impl Session {
         self.last
     }
 
+    /// The same, with a trace context of its own.
+    pub fn send_traced(&mut self, command: impl Into<Call>, traceparent: &str) -> u64 {
+        self.last += 1;
+        self.send_request(&v1::SessionRequest {
+            id: self.last,
+            traceparent: traceparent.to_owned(),
+            command: Some(command.into().into_command()),
+        });
+        self.last
+    }
+
     /// Ends the wait of the Claim with this number.
     pub fn cancel(&mut self, id: u64) -> u64 {
         self.last += 1;

@@ -6,6 +6,8 @@
 //! - [`signature`] checks and makes signatures.
 //! - [`Sender`] (feature `sender`) sends events with retries.
 
+#[cfg(any(feature = "receiver", feature = "sender"))]
+mod metrics;
 #[cfg(feature = "receiver")]
 pub mod preset;
 #[cfg(feature = "receiver")]

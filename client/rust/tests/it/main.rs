@@ -2,6 +2,8 @@
 
 mod fallback;
 mod inventory;
+mod receiver;
+mod sender;
 mod session;
 mod session_ends;
 mod support;
@@ -16,6 +18,7 @@ mod by_default {
     mod calls;
     mod guard;
     mod once;
+    mod trace;
 
     fn quick() -> semel_client::Builder {
         support::quick()
@@ -32,6 +35,7 @@ mod alone {
     mod calls;
     mod guard;
     mod once;
+    mod trace;
 
     fn quick() -> semel_client::Builder {
         support::quick().transport(Transport::Unary)

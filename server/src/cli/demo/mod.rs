@@ -86,7 +86,7 @@ pub(super) async fn run(args: Args) -> Exit {
         Err(problem) => return super::misused(&problem),
     };
     // What goes wrong on purpose is no news; errors are.
-    logging::init(LogFormat::Text, "error");
+    logging::init(LogFormat::Text, "error", None);
     let is_kept = args.data_dir.is_some();
     let place = match Place::new(args.data_dir) {
         Ok(place) => place,

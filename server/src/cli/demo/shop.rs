@@ -17,6 +17,7 @@ use super::receiver::{self, Receiver, Stock};
 use crate::app::{self, Ended, Running, StartError};
 use crate::cli::{Exit, serve};
 use crate::config::{Config, Overrides};
+use crate::telemetry::Telemetry;
 
 /// The namespace of the demo's keys.
 pub(super) const NAMESPACE: &str = "demo";
@@ -73,6 +74,7 @@ impl Semel {
     pub async fn start(place: &Place) -> Result<Self, Exit> {
         let overrides = Overrides {
             listen: Some("127.0.0.1:0".into()),
+            http_listen: Some("off".into()),
             data_dir: Some(place.path().to_owned()),
             ..Overrides::default()
         };
@@ -116,7 +118,9 @@ async fn run(config: &Config) -> Result<Running, Exit> {
     let store = app::open_store(&config.store, config.migrate)
         .await
         .map_err(|error| serve::open_failed(&error))?;
-    app::start(config.clone(), store).await.map_err(|error| {
+    let telemetry = Telemetry::local(&config.telemetry);
+    let started = app::start(config.clone(), store, telemetry).await;
+    started.map_err(|error| {
         eprintln!("semel: {error}");
         match error {
             StartError::Listen { .. } => Exit::Listen,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Decision, Reply, Standing};
-use crate::key::{Fence, Span, State, Timestamp, limits};
+use crate::key::{AttemptId, Fence, Span, State, Timestamp, limits};
 
 /// What stands under a key. Nothing here gives the right to act.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +95,10 @@ pub enum Outcome {
 pub struct Details {
     /// Who made the last claim.
     pub owner: String,
+    /// Its attempt id.
+    pub attempt_id: AttemptId,
+    /// Its traceparent.
+    pub traceparent: String,
     /// When the key was first claimed.
     pub created_at: Timestamp,
     /// When the last attempt began.
@@ -177,6 +181,8 @@ pub(super) fn lookup(live: &Standing, now: Timestamp) -> Decision {
         outcome: view(live, now),
         details: Details {
             owner: record.owner.clone(),
+            attempt_id: record.attempt_id,
+            traceparent: record.traceparent.clone(),
             created_at: record.created_at,
             claimed_at: record.claimed_at,
             retention: record

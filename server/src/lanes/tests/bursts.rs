@@ -22,7 +22,8 @@ impl Story {
         let store: SharedStore = house.store.clone();
         let policies = Policies::seed(&store, None, vec![]).await.unwrap();
         let waiters = Arc::new(Waiters::new(1));
-        let worker = Worker::new(0, store, Arc::new(policies), waiters, 64);
+        let telemetry = Telemetry::local(&TelemetrySettings::default());
+        let worker = Worker::new(0, store, Arc::new(policies), waiters, 64, telemetry);
         let token = house.claimed("k", 1).await.token;
         Self {
             house,
@@ -89,7 +90,7 @@ impl Story {
             .into_iter()
             .map(|command| {
                 let (answer, answered) = oneshot::channel();
-                let job = Job::new(id("k"), command, AnswerTo::Caller(answer), None);
+                let job = Job::new(id("k").into(), command, AnswerTo::Caller(answer), None);
                 (job, answered)
             })
             .unzip();

@@ -10,9 +10,10 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
-    key::{KeyId, Namespace, NewRecord, PolicyId, Span, Timestamp},
+    key::{KeyId, Namespace, NewRecord, PolicyId, Span},
     store::{
-        Completion, Inserted, Loaded, NamespaceRow, Purged, SharedStore, Store, StoreError, Swap,
+        CensusPart, CensusPlace, Completed, Completion, Connections, Inserted, Loaded,
+        NamespaceRow, Purged, SharedStore, Store, StoreError, Swap,
     },
 };
 
@@ -162,7 +163,7 @@ impl Store for Faulty {
         &self,
         lane: usize,
         completions: &[Completion<'_>],
-    ) -> Result<Vec<Option<Timestamp>>, StoreError> {
+    ) -> Result<Vec<Option<Completed>>, StoreError> {
         let keys: Vec<_> = completions.iter().map(|completion| completion.id).collect();
         let lose = self.pass("complete", &keys).await?;
         let completed = self.inner.complete_if_held(lane, completions).await?;
@@ -186,6 +187,14 @@ impl Store for Faulty {
 
     async fn purge(&self, limit: u32) -> Result<Purged, StoreError> {
         self.inner.purge(limit).await
+    }
+
+    async fn census(&self, from: CensusPlace) -> Result<Option<CensusPart>, StoreError> {
+        self.inner.census(from).await
+    }
+
+    fn connections(&self) -> Connections {
+        self.inner.connections()
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

@@ -24,6 +24,7 @@ use crate::{
         Clock, ManualClock, SharedStore,
         sqlite::{SqliteOptions, SqliteStore},
     },
+    telemetry::TelemetrySettings,
 };
 
 /// Lanes on a store of their own, which ends with them.
@@ -53,7 +54,12 @@ pub(super) async fn house(settings: LaneSettings) -> House {
             .await
             .unwrap(),
     );
-    let lanes = Arc::new(Lanes::start(&shared, &policies, &settings));
+    let lanes = Arc::new(Lanes::start(
+        &shared,
+        &policies,
+        &settings,
+        &Telemetry::local(&TelemetrySettings::default()),
+    ));
     House {
         lanes,
         store,

@@ -44,6 +44,7 @@ impl Stream {
     fn ticket(&self, number: u64) -> Ticket {
         let place = || self.window.clone().try_acquire_owned().expect("a place");
         Ticket {
+            about: crate::telemetry::About::default(),
             number,
             window: place(),
             budget: place(),

@@ -57,7 +57,7 @@ use self::{
     reader::Reader,
 };
 use super::{Admission, Deadline, connection::OnConnection, status};
-use crate::{lanes::Lanes, policies::Policies};
+use crate::{lanes::Lanes, policies::Policies, telemetry::Telemetry};
 
 /// Commands of one stream that may be unanswered.
 const WINDOW: u32 = 1_024;
@@ -79,15 +79,23 @@ pub struct SessionRpc {
     admission: Admission,
     streams: Arc<Semaphore>,
     answer_bytes: Arc<Budget>,
+    telemetry: Arc<Telemetry>,
     stop: CancellationToken,
 }
 
 impl SessionRpc {
+    /// How many streams are open, whenever it is asked.
+    pub fn open_streams(&self) -> impl Fn() -> usize + Send + Sync + 'static {
+        let streams = self.streams.clone();
+        move || STREAMS - streams.available_permits()
+    }
+
     /// A service that carries commands to `lanes`, within `admission`, until `stop`.
     pub fn new(
         lanes: Arc<Lanes>,
         policies: Arc<Policies>,
         admission: Admission,
+        telemetry: Arc<Telemetry>,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -96,6 +104,7 @@ impl SessionRpc {
             admission,
             streams: Arc::new(Semaphore::new(STREAMS)),
             answer_bytes: Budget::new(ALL_OUTBOX_BYTES),
+            telemetry,
             stop,
         }
     }
@@ -130,9 +139,14 @@ impl SessionService for SessionRpc {
                 }
             });
         }
-        let (outbox, answers) = Outbox::open(account, [Some(place), of_connection]);
+        let (outbox, answers) = Outbox::open(
+            account,
+            [Some(place), of_connection],
+            self.telemetry.clone(),
+        );
+        let origin = request.extensions().get().cloned().unwrap_or_default();
         let on_its_way = answers.on_its_way().clone();
-        let reader = Reader::new(self, outbox, deadline);
+        let reader = Reader::new(self, outbox, deadline, origin);
         tokio::spawn(reader.run(request.into_inner()));
         let mut response = Response::new(answers);
         response.extensions_mut().insert(on_its_way);

@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_stream::Stream;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{
     OUTBOX_BYTES, WINDOW,
@@ -28,7 +28,8 @@ use crate::{
         transition::{ClaimReply, Outcome, Reply},
     },
     lanes::{Answers, LaneError, Ticket},
-    rpc::{reply, status},
+    rpc::{reply, status, told},
+    telemetry::Telemetry,
 };
 
 /// Answers whose payload is up to this many bytes are never refused.
@@ -55,6 +56,7 @@ pub(super) struct Outbox {
     queue: mpsc::UnboundedSender<Outgoing>,
     end: Arc<OnceLock<Status>>,
     account: Arc<Account>,
+    telemetry: Arc<Telemetry>,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,7 @@ impl Outbox {
     pub(super) fn open(
         account: Arc<Account>,
         places: [Option<OwnedSemaphorePermit>; 2],
+        telemetry: Arc<Telemetry>,
     ) -> (Arc<Self>, AnswerStream) {
         let (queue, queued) = mpsc::unbounded_channel();
         // What the stream ends with instead of OK.
@@ -97,6 +100,7 @@ impl Outbox {
             queue,
             end,
             account,
+            telemetry,
         };
         (Arc::new(outbox), stream)
     }
@@ -147,12 +151,18 @@ impl Outbox {
 
     /// Answers a command that no lane has seen.
     pub(super) fn answer(&self, ticket: Ticket, answer: Answer) {
+        end(&ticket, Code::Ok);
+        self.ready(ticket, answer);
+    }
+
+    fn ready(&self, ticket: Ticket, answer: Answer) {
         self.put(ticket, Content::Ready(answer), self.account.charge(ANSWER));
     }
 
     /// The same, with what a single call would have ended with.
     pub(super) fn refuse(&self, ticket: Ticket, status: &Status) {
-        self.answer(ticket, Answer::Error(status::in_session(status)));
+        end(&ticket, status.code());
+        self.ready(ticket, Answer::Error(status::in_session(status)));
     }
 
     /// What the stream is to end with, when all that was read is answered.
@@ -198,6 +208,8 @@ impl Outbox {
                 self.account.charge(ANSWER)
             }),
         };
+        told::tell(&self.telemetry, &id, &ticket.about, answer.as_ref());
+        end(&ticket, told::code(answer.as_ref()));
         let content = Content::Decided {
             id,
             answer,
@@ -212,6 +224,7 @@ impl Outbox {
             number,
             window,
             budget: decided,
+            ..
         } = ticket;
         drop(decided);
         // The client may be gone.
@@ -221,6 +234,13 @@ impl Outbox {
             content,
             charge,
         });
+    }
+}
+
+/// Ends the command's span.
+fn end(ticket: &Ticket, code: Code) {
+    if let Some(span) = &ticket.about.origin.span {
+        span.end(code as i32);
     }
 }
 

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     key::{
-        Invalid, Jitter, KeyId,
-        transition::{Claim, Command, Reply},
+        Invalid, Jitter,
+        transition::{Claim, Command, Refusal, Reply},
     },
     lanes::{Answers, Lanes, Ticket, Wait},
     policies::Policies,
@@ -29,6 +29,7 @@ use crate::{
         service::{answer_by, id_of},
         status,
     },
+    telemetry::{About, Asked, Kind, Origin, SettlementKind, Telemetry, What},
 };
 
 /// The reading side of one stream.
@@ -46,10 +47,18 @@ pub(super) struct Reader {
     /// Places for more of them.
     wait_places: Arc<Semaphore>,
     deadline: Option<Instant>,
+    telemetry: Arc<Telemetry>,
+    /// Where the stream comes from.
+    origin: Origin,
 }
 
 impl Reader {
-    pub(super) fn new(rpc: &SessionRpc, outbox: Arc<Outbox>, deadline: Option<Instant>) -> Self {
+    pub(super) fn new(
+        rpc: &SessionRpc,
+        outbox: Arc<Outbox>,
+        deadline: Option<Instant>,
+        origin: Origin,
+    ) -> Self {
         Self {
             lanes: rpc.lanes.clone(),
             policies: rpc.policies.clone(),
@@ -61,6 +70,8 @@ impl Reader {
             waits: HashMap::new(),
             wait_places: Arc::new(Semaphore::new(WAITS)),
             deadline,
+            telemetry: rpc.telemetry.clone(),
+            origin,
         }
     }
 
@@ -132,69 +143,110 @@ impl Reader {
             Some(Wire::Claim(_) | Wire::Lookup(_)) | None => &self.admission.callers,
             Some(_) => &self.admission.holders,
         };
-        let ticket = Ticket {
+        let mut ticket = Ticket {
             number: request.id,
             window: place,
             budget: permit(budget).await,
+            about: About::default(),
         };
         if ticket.number == 0 {
             let invalid = Invalid::new("id", "must not be 0");
             return self.outbox.refuse(ticket, &status::invalid(None, &invalid));
         }
-        let traceparent = Some(request.traceparent.as_str()).filter(|text| !text.is_empty());
+        let sent = Some(request.traceparent.as_str()).filter(|text| !text.is_empty());
         let Some(command) = request.command else {
             let invalid = Invalid::new("command", "must be set, to one that this server knows");
             return self.outbox.refuse(ticket, &status::invalid(None, &invalid));
         };
-        let checked = match command {
-            Wire::Cancel(cancel) => return self.cancel(ticket, cancel.id),
-            Wire::Claim(it) => {
-                let id = id_of(&it.namespace, &it.key);
-                let called =
-                    id.and_then(
-                        |id| match request::claim(&id, it, traceparent, &self.policies) {
-                            Ok(call) => Ok((id, call)),
-                            Err(invalid) => Err(status::invalid(Some(&id), &invalid)),
-                        },
-                    );
-                match called {
-                    Ok((id, ClaimCall { claim, wait: None })) => Ok((id, Command::Claim(claim))),
-                    Ok((
-                        id,
-                        ClaimCall {
-                            claim,
-                            wait: Some(wait),
-                        },
-                    )) => return self.wait(ticket, id, claim, wait).await,
-                    Err(status) => Err(status),
-                }
-            }
-            Wire::Lookup(it) => match id_of(&it.namespace, &it.key) {
-                Ok(id) if it.include_delivery => return self.look_up_with_delivery(ticket, id),
-                id => id.map(|id| (id, Command::Lookup)),
-            },
-            Wire::Complete(it) => {
-                id_of(&it.namespace, &it.key).and_then(|id| checked(id, request::complete(it)))
-            }
-            Wire::Fail(it) => id_of(&it.namespace, &it.key)
-                .and_then(|id| checked(id, request::fail(it, Jitter::new(rand::random())))),
-            Wire::Extend(it) => {
-                id_of(&it.namespace, &it.key).and_then(|id| checked(id, request::extend(it)))
-            }
-            Wire::Checkpoint(it) => {
-                id_of(&it.namespace, &it.key).and_then(|id| checked(id, request::checkpoint(it)))
+        if let Wire::Cancel(cancel) = command {
+            return self.cancel(ticket, cancel.id);
+        }
+        let origin = self.origin_of(&command, sent);
+        let traceparent = origin.traceparent(sent);
+        let (namespace, key) = names(&command);
+        let id = match id_of(namespace, key) {
+            Ok(id) => id,
+            Err(status) => {
+                ticket.about.origin = origin;
+                return self.outbox.refuse(ticket, &status);
             }
         };
-        match (checked, room) {
-            (Ok((id, command)), None) => {
-                self.lanes.submit(id, command, &self.answers, ticket).await;
+        let mut wait = None;
+        let mut with_delivery = false;
+        let (what, checked) = match command {
+            Wire::Claim(it) => {
+                let called = request::claim(&id, it, traceparent, &self.policies);
+                let claim = called.map(|ClaimCall { claim, wait: asked }| {
+                    wait = asked;
+                    Command::Claim(claim)
+                });
+                (What::Claim, claim)
             }
-            (Ok((id, command)), Some(room)) => {
+            Wire::Lookup(it) => {
+                with_delivery = it.include_delivery;
+                (What::Lookup, Ok(Command::Lookup))
+            }
+            Wire::Complete(it) => {
+                let what = What::Settlement(SettlementKind::Complete);
+                (what, request::complete(it))
+            }
+            Wire::Fail(it) => {
+                let what = What::Settlement(request::failure_kind(&it));
+                (what, request::fail(it, Jitter::new(rand::random())))
+            }
+            Wire::Extend(it) => (What::Extend, request::extend(it)),
+            Wire::Checkpoint(it) => (What::Checkpoint, request::checkpoint(it)),
+            Wire::Cancel(_) => unreachable!("it was taken out above"),
+        };
+        let asked = Asked {
+            id,
+            span: origin.span.clone(),
+        };
+        let command = match checked {
+            Ok(command) => command,
+            Err(invalid) => {
+                ticket.about = About {
+                    what,
+                    attempt_id: None,
+                    origin,
+                };
+                let refused = Err(Refusal::Invalid(invalid).into());
+                return self.outbox.take(ticket, asked.id, refused);
+            }
+        };
+        ticket.about = About::of(&command, origin);
+        match (command, wait, room) {
+            (Command::Claim(claim), Some(wait), _) => self.wait(ticket, asked, claim, wait).await,
+            (Command::Lookup, ..) if with_delivery => self.look_up_with_delivery(ticket, asked),
+            (command, _, None) => {
+                self.lanes
+                    .submit(asked, command, &self.answers, ticket)
+                    .await;
+            }
+            (command, _, Some(room)) => {
                 let answers: Arc<dyn Answers> = Arc::new(Reserved::new(self.outbox.clone(), room));
-                self.lanes.submit(id, command, &answers, ticket).await;
+                self.lanes.submit(asked, command, &answers, ticket).await;
             }
-            (Err(status), _) => self.outbox.refuse(ticket, &status),
         }
+    }
+
+    /// Where a command comes from: of a context of its own, or of none. The stream's would put all of
+    /// its commands into one trace.
+    fn origin_of(&self, command: &Wire, traceparent: Option<&str>) -> Origin {
+        let kind = match command {
+            Wire::Claim(_) => Kind::Claim,
+            Wire::Complete(_) => Kind::Complete,
+            Wire::Fail(_) => Kind::Fail,
+            Wire::Lookup(_) => Kind::Lookup,
+            Wire::Extend(_) => Kind::Extend,
+            Wire::Checkpoint(_) => Kind::Checkpoint,
+            Wire::Cancel(_) => Kind::Other,
+        };
+        let origin = self.telemetry.origin(kind, traceparent, None);
+        if let Some(span) = &origin.span {
+            span.came_by_session(self.origin.span.as_deref());
+        }
+        origin
     }
 
     fn cancel(&mut self, ticket: Ticket, number: u64) {
@@ -207,10 +259,10 @@ impl Reader {
 
     /// Waits beside the stream: what comes behind the claim must not wait with it. Where too many
     /// of the stream's claims wait it does not, so that there is room left for what ends the others.
-    async fn wait(&mut self, ticket: Ticket, id: KeyId, claim: Claim, wait: Duration) {
+    async fn wait(&mut self, ticket: Ticket, asked: Asked, claim: Claim, wait: Duration) {
         let Ok(wait_place) = self.wait_places.clone().try_acquire_owned() else {
             let claim = Command::Claim(claim);
-            return self.lanes.submit(id, claim, &self.answers, ticket).await;
+            return self.lanes.submit(asked, claim, &self.answers, ticket).await;
         };
         let (cancel, cancelled) = oneshot::channel();
         if self.waits.len() >= WINDOW as usize {
@@ -222,6 +274,7 @@ impl Reader {
             answer_by(deadline, now).min(now + wait)
         });
         let (lanes, outbox) = (self.lanes.clone(), self.outbox.clone());
+        let id = asked.id.clone();
         tokio::spawn(async move {
             let _wait_place = wait_place;
             let cancelled = async {
@@ -232,7 +285,7 @@ impl Reader {
             };
             tokio::select! {
                 biased;
-                answer = lanes.claim_unless(cancelled, id.clone(), claim, Wait { until }) => {
+                answer = lanes.claim_unless(cancelled, asked, claim, Wait { until }) => {
                     match answer.transpose() {
                         Some(answer) => outbox.take(ticket, id, answer.map(Reply::Claim)),
                         None => outbox.refuse(ticket, &status::cancelled(&id)),
@@ -243,10 +296,11 @@ impl Reader {
         });
     }
 
-    fn look_up_with_delivery(&self, ticket: Ticket, id: KeyId) {
+    fn look_up_with_delivery(&self, ticket: Ticket, asked: Asked) {
         let (lanes, outbox) = (self.lanes.clone(), self.outbox.clone());
         tokio::spawn(async move {
-            let answer = lanes.call_in_turn(id.clone(), Command::Lookup).await;
+            let id = asked.id.clone();
+            let answer = lanes.call_in_turn(asked, Command::Lookup).await;
             outbox.take_with_delivery(ticket, id, answer);
         });
     }
@@ -261,9 +315,15 @@ async fn permit(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     }
 }
 
-fn checked(id: KeyId, parsed: Result<Command, Invalid>) -> Result<(KeyId, Command), Status> {
-    match parsed {
-        Ok(command) => Ok((id, command)),
-        Err(invalid) => Err(status::invalid(Some(&id), &invalid)),
+/// The namespace and key that a command names.
+fn names(command: &Wire) -> (&str, &str) {
+    match command {
+        Wire::Claim(it) => (&it.namespace, &it.key),
+        Wire::Complete(it) => (&it.namespace, &it.key),
+        Wire::Fail(it) => (&it.namespace, &it.key),
+        Wire::Lookup(it) => (&it.namespace, &it.key),
+        Wire::Extend(it) => (&it.namespace, &it.key),
+        Wire::Checkpoint(it) => (&it.namespace, &it.key),
+        Wire::Cancel(_) => ("", ""),
     }
 }

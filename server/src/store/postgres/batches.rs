@@ -7,7 +7,7 @@ use super::{fault::CallError, slot::Statement};
 use crate::{
     key::{AttemptId, Fence, KeyId, NewRecord, Record, Timestamp},
     store::{
-        Completion, Inserted, Loaded, StoreError, Swap,
+        Completed, Completion, Inserted, Loaded, StoreError, Swap,
         batch::Sorted,
         row::{StateColumns, StoredRow, stored_attempt},
     },
@@ -252,7 +252,7 @@ pub(super) struct CompleteIfHeld<'a> {
 }
 
 impl Statement for CompleteIfHeld<'_> {
-    type Answer = Vec<Option<Timestamp>>;
+    type Answer = Vec<Option<Completed>>;
 
     async fn run(&self, connection: &mut PgConnection) -> Result<Self::Answer, CallError> {
         let Self {
@@ -275,9 +275,11 @@ impl Statement for CompleteIfHeld<'_> {
             .await?;
         let now = Timestamp::from_micros(row.try_get(0)?);
         let numbers: Option<Vec<i32>> = row.try_get(1)?;
+        let late: Option<Vec<i32>> = row.try_get(2)?;
         let mut completed = vec![None; completions.len()];
-        for n in numbers.into_iter().flatten() {
-            completed[sorted.numbered(n)?.1] = Some(now);
+        let all = numbers.into_iter().flatten().map(|n| (n, false));
+        for (n, is_late) in all.chain(late.into_iter().flatten().map(|n| (n, true))) {
+            completed[sorted.numbered(n)?.1] = Some(Completed { at: now, is_late });
         }
         Ok(completed)
     }

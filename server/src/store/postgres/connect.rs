@@ -1,7 +1,10 @@
 //! Connections: made in bounded time, to a primary only, with the session that a batch needs.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -9,7 +12,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row};
 
 use super::PostgresOptions;
-use crate::store::{OpenError, StoreError};
+use crate::store::{Connections, OpenError, StoreError};
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub(super) enum Session {
     Lane,
     /// The purge.
     Sweep,
+    /// The census.
+    Census,
     /// Policies, namespaces, readiness.
     Admin,
     /// Migrations: they take as long as they take.
@@ -66,12 +71,47 @@ const SWEEP: [(&str, &str); 6] = [
     ("jit", "off"),
 ];
 
+/// The census reads a range of addresses. A scan of all would be right, too, and look cheaper where the
+/// statistics are old; and helpers would take the processors from those who ask.
+const CENSUS: [(&str, &str); 3] = [
+    ("enable_seqscan", "off"),
+    ("max_parallel_workers_per_gather", "0"),
+    ("jit", "off"),
+];
+
 /// Makes connections.
 #[derive(Debug)]
 pub(super) struct Connector {
     options: PgConnectOptions,
     timeout: Duration,
     closed: AtomicBool,
+    open: Arc<AtomicU64>,
+    opened: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// A connection, counted for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) connection: PgConnection,
+    open: Open,
+}
+
+#[derive(Debug)]
+struct Open(Arc<AtomicU64>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Live {
+    /// Says goodbye to the server, within a second.
+    pub(super) async fn hang_up(self) {
+        hang_up(self.connection).await;
+        drop(self.open);
+    }
 }
 
 /// The store was closed.
@@ -112,6 +152,9 @@ impl Connector {
                 .disable_statement_logging(),
             timeout: options.connect_timeout,
             closed: AtomicBool::new(false),
+            open: Arc::default(),
+            opened: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
         })
     }
 
@@ -121,11 +164,36 @@ impl Connector {
     }
 
     /// A connection for a call.
-    pub(super) async fn connect(&self, session: Session) -> Result<PgConnection, StoreError> {
+    pub(super) async fn connect(&self, session: Session) -> Result<Live, StoreError> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(StoreError::unavailable(Closed));
         }
-        self.open(session).await.map_err(StoreError::unavailable)
+        match self.open(session).await {
+            Ok(connection) => Ok(self.count(connection)),
+            Err(error) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                Err(StoreError::unavailable(error))
+            }
+        }
+    }
+
+    /// Counts a connection in, that calls will be made on.
+    pub(super) fn count(&self, connection: PgConnection) -> Live {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Live {
+            connection,
+            open: Open(self.open.clone()),
+        }
+    }
+
+    /// What became of all of them.
+    pub(super) fn connections(&self) -> Connections {
+        Connections {
+            open: self.open.load(Ordering::Relaxed),
+            opened: self.opened.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
     }
 
     /// A connection, with what is wrong in words for whoever starts the server.
@@ -156,6 +224,7 @@ impl Connector {
         let (common, own): (&[_], &[_]) = match session {
             Session::Lane => (&COMMON, &LANE),
             Session::Sweep => (&COMMON, &SWEEP),
+            Session::Census => (&COMMON, &CENSUS),
             Session::Admin => (&COMMON, &[]),
             Session::Migration => (&[], &[]),
         };

@@ -7,6 +7,7 @@
 
 mod admin;
 mod batches;
+mod census;
 mod connect;
 mod fault;
 mod novelty;
@@ -25,10 +26,10 @@ use self::{
     slot::Slot,
 };
 use super::{
-    Clock, Completion, Inserted, Loaded, NamespaceRow, OpenError, Purged, Store, StoreError, Swap,
-    batch::Sorted, schema,
+    CensusPart, CensusPlace, Clock, Completed, Completion, Connections, Inserted, Loaded,
+    NamespaceRow, OpenError, Purged, Store, StoreError, Swap, batch::Sorted, schema,
 };
-use crate::key::{KeyId, Namespace, NewRecord, PolicyId, Span, Timestamp};
+use crate::key::{KeyId, Namespace, NewRecord, PolicyId, Span};
 
 /// How long a database may take to say that it is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -93,6 +94,8 @@ pub struct PostgresStore {
     clock: Clock,
     purge_lag: Span,
     lanes: Vec<Lane>,
+    /// The census's own: it holds a lock by which all servers but one leave the counting to that one.
+    census: Slot,
     /// The purge's own, so that it and the lanes do not wait for each other.
     sweep: Slot,
     admin: Slot,
@@ -129,6 +132,7 @@ impl PostgresStore {
         let connector = Connector::new(options)?;
         let mut connection = connector.open(Session::Admin).await?;
         schema::POSTGRES.check(&mut connection).await?;
+        let admin = Slot::with(Session::Admin, connector.count(connection));
         Ok(Self {
             connector,
             clock: options.clock.clone(),
@@ -140,7 +144,8 @@ impl PostgresStore {
                 })
                 .collect(),
             sweep: Slot::new(Session::Sweep),
-            admin: Slot::with(Session::Admin, connection),
+            census: Slot::new(Session::Census),
+            admin,
             probe: Slot::new(Session::Admin),
         })
     }
@@ -215,7 +220,7 @@ impl Store for PostgresStore {
         &self,
         lane: usize,
         completions: &[Completion<'_>],
-    ) -> Result<Vec<Option<Timestamp>>, StoreError> {
+    ) -> Result<Vec<Option<Completed>>, StoreError> {
         if completions.is_empty() {
             return Ok(Vec::new());
         }
@@ -258,6 +263,18 @@ impl Store for PostgresStore {
         self.sweep.call(&self.connector, &statement).await
     }
 
+    async fn census(&self, from: CensusPlace) -> Result<Option<CensusPart>, StoreError> {
+        let statement = census::Census {
+            now_us: self.clock.injected_us(),
+            from,
+        };
+        self.census.call(&self.connector, &statement).await
+    }
+
+    fn connections(&self) -> Connections {
+        self.connector.connections()
+    }
+
     async fn ready(&self) -> Result<(), StoreError> {
         let asked = self.probe.call(&self.connector, &admin::Ready);
         tokio::time::timeout(READY_TIMEOUT, asked)
@@ -295,7 +312,7 @@ impl Store for PostgresStore {
 
     async fn close(&self) {
         self.connector.close();
-        let own = [&self.sweep, &self.admin, &self.probe];
+        let own = [&self.census, &self.sweep, &self.admin, &self.probe];
         let lanes = self.lanes.iter().map(|lane| &lane.slot);
         for slot in lanes.chain(own) {
             slot.close().await;

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    connect::{Connector, STATEMENT_TIMEOUT, Session, hang_up},
+    connect::{Connector, Live, STATEMENT_TIMEOUT, Session},
     fault::{CallError, Verdict, judge},
 };
 use crate::store::StoreError;
@@ -43,7 +43,7 @@ pub(super) trait Statement: Sync {
 #[derive(Debug)]
 pub(super) struct Slot {
     session: Session,
-    connection: Mutex<Option<(PgConnection, Instant)>>,
+    connection: Mutex<Option<(Live, Instant)>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ impl Slot {
     }
 
     /// Puts a connection in that was made elsewhere, for the same kind of session.
-    pub(super) fn with(session: Session, connection: PgConnection) -> Self {
+    pub(super) fn with(session: Session, connection: Live) -> Self {
         Self {
             session,
             connection: Mutex::new(Some((connection, Instant::now()))),
@@ -82,7 +82,8 @@ impl Slot {
                 }
                 None => connector.connect(self.session).await?,
             };
-            let error = match timeout(CALL_TIMEOUT, statement.run(&mut connection)).await {
+            let error = match timeout(CALL_TIMEOUT, statement.run(&mut connection.connection)).await
+            {
                 Ok(Ok(answer)) => {
                     *slot = Some((connection, Instant::now()));
                     return Ok(answer);
@@ -113,13 +114,13 @@ impl Slot {
     async fn tried(
         &self,
         connector: &Connector,
-        mut connection: PgConnection,
+        mut connection: Live,
         last_used: Instant,
-    ) -> Result<PgConnection, StoreError> {
+    ) -> Result<Live, StoreError> {
         if last_used.elapsed() < TRY_AFTER {
             return Ok(connection);
         }
-        match timeout(Duration::from_secs(1), connection.ping()).await {
+        match timeout(Duration::from_secs(1), connection.connection.ping()).await {
             Ok(Ok(())) => Ok(connection),
             _ => connector.connect(self.session).await,
         }
@@ -128,7 +129,7 @@ impl Slot {
     /// Ends the connection after the call under way.
     pub(super) async fn close(&self) {
         if let Some((connection, _)) = self.connection.lock().await.take() {
-            hang_up(connection).await;
+            connection.hang_up().await;
         }
     }
 }

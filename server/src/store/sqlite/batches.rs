@@ -5,13 +5,13 @@
 //! outlive whoever asked.
 
 use bytes::Bytes;
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{fault::CallError, key_index::Keys};
 use crate::{
     key::{Fence, KeyId, NewRecord, Record, Span, Timestamp, Token},
     store::{
-        Completion, Inserted, Swap,
+        Completed, Completion, Inserted, Swap,
         row::{StateColumns, stored_attempt},
     },
 };
@@ -82,7 +82,7 @@ pub(super) fn complete_if_held(
     keys: &mut Keys<'_>,
     now: Timestamp,
     completions: &[OwnCompletion],
-) -> Result<Vec<Option<Timestamp>>, CallError> {
+) -> Result<Vec<Option<Completed>>, CallError> {
     let mut complete = transaction.prepare_cached(include_str!("sql/complete_if_held.sql"))?;
     let mut completed = Vec::with_capacity(completions.len());
     for completion in completions {
@@ -90,7 +90,7 @@ pub(super) fn complete_if_held(
             completed.push(None);
             continue;
         };
-        let done = complete.execute(params![
+        let values = params![
             record_id,
             completion.id.namespace().as_str(),
             completion.id.key().as_str(),
@@ -100,8 +100,9 @@ pub(super) fn complete_if_held(
             &completion.result[..],
             now.as_micros(),
             (now + completion.retention).as_micros(),
-        ])? == 1;
-        completed.push(done.then_some(now));
+        ];
+        let done = complete.query_one(values, |row| row.get(0)).optional()?;
+        completed.push(done.map(|is_late| Completed { at: now, is_late }));
     }
     Ok(completed)
 }

@@ -12,6 +12,7 @@
 
 mod admin;
 mod batches;
+mod census;
 mod connection;
 mod directory;
 mod fault;
@@ -36,8 +37,8 @@ use self::{
     slot::Slot,
 };
 use super::{
-    Clock, Completion, Inserted, Loaded, NamespaceRow, OpenError, Purged, Store, StoreError, Swap,
-    batch::Sorted, schema,
+    CensusPart, CensusPlace, Clock, Completed, Completion, Connections, Inserted, Loaded,
+    NamespaceRow, OpenError, Purged, Store, StoreError, Swap, batch::Sorted, schema,
 };
 use crate::key::{KeyId, Namespace, NewRecord, PolicyId, Span, Timestamp};
 
@@ -195,7 +196,7 @@ impl Store for SqliteStore {
         &self,
         _lane: usize,
         completions: &[Completion<'_>],
-    ) -> Result<Vec<Option<Timestamp>>, StoreError> {
+    ) -> Result<Vec<Option<Completed>>, StoreError> {
         if completions.is_empty() {
             return Ok(Vec::new());
         }
@@ -224,6 +225,17 @@ impl Store for SqliteStore {
     async fn purge(&self, limit: u32) -> Result<Purged, StoreError> {
         self.write(move |transaction, keys, now| purge::purge(transaction, keys, now, limit))
             .await
+    }
+
+    async fn census(&self, from: CensusPlace) -> Result<Option<CensusPart>, StoreError> {
+        let clock = self.clock.clone();
+        self.read(move |transaction, _| census::census(transaction, clock.now_here(), from))
+            .await
+            .map(Some)
+    }
+
+    fn connections(&self) -> Connections {
+        self.slot.connections()
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

@@ -9,7 +9,10 @@ use std::{
     any::Any,
     io,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -17,12 +20,21 @@ use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{connection::Opened, directory::Directory, fault::CallError, key_index::Keys};
-use crate::store::StoreError;
+use crate::store::{Connections, StoreError};
 
 /// The thread's handle.
 #[derive(Debug)]
 pub(super) struct Slot {
     calls: mpsc::Sender<Call>,
+    counts: Arc<Counts>,
+}
+
+/// What became of the connections.
+#[derive(Debug, Default)]
+struct Counts {
+    open: AtomicU64,
+    opened: AtomicU64,
+    failed: AtomicU64,
 }
 
 type Call = Box<dyn FnOnce(&mut Place) + Send>;
@@ -38,6 +50,7 @@ struct Place {
     directory: Option<Arc<Directory>>,
     /// How many digests the index keeps in memory.
     kept: usize,
+    counts: Arc<Counts>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -48,10 +61,12 @@ impl Slot {
     /// Starts the thread. It ends with the slot, after the call under way.
     pub(super) fn start(directory: Arc<Directory>, kept: usize) -> io::Result<Self> {
         let (calls, mut to_do) = mpsc::channel::<Call>(1);
+        let counts = Arc::<Counts>::default();
         let mut place = Place {
             connection: None,
             directory: Some(directory),
             kept,
+            counts: counts.clone(),
         };
         thread::Builder::new()
             .name("semel-sqlite".into())
@@ -60,7 +75,7 @@ impl Slot {
                     call(&mut place);
                 }
             })?;
-        Ok(Self { calls })
+        Ok(Self { calls, counts })
     }
 
     /// Runs `work` in one transaction.
@@ -79,6 +94,20 @@ impl Slot {
     /// Opens the connection, so that the first call need not.
     pub(super) async fn open(&self) -> Result<(), StoreError> {
         self.run(TransactionBehavior::Deferred, |_, _| Ok(())).await
+    }
+
+    /// What became of the connections so far.
+    pub(super) fn connections(&self) -> Connections {
+        let Counts {
+            open,
+            opened,
+            failed,
+        } = &*self.counts;
+        Connections {
+            open: open.load(Ordering::Relaxed),
+            opened: opened.load(Ordering::Relaxed),
+            failed: failed.load(Ordering::Relaxed),
+        }
     }
 
     /// Closes the connection after the calls under way, for good.
@@ -125,7 +154,16 @@ impl Place {
         };
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Opened::open(directory, self.kept).map_err(CallError::judge)?,
+            None => {
+                self.counts.open.store(0, Ordering::Relaxed);
+                let opened = Opened::open(directory, self.kept).inspect_err(|_| {
+                    self.counts.failed.fetch_add(1, Ordering::Relaxed);
+                });
+                let opened = opened.map_err(CallError::judge)?;
+                self.counts.opened.fetch_add(1, Ordering::Relaxed);
+                self.counts.open.store(1, Ordering::Relaxed);
+                opened
+            }
         };
         // Should the call panic, the connection goes with it, and what it had begun is rolled back.
         let outcome = connection
@@ -140,6 +178,7 @@ impl Place {
     }
 
     fn close(&mut self) {
+        self.counts.open.store(0, Ordering::Relaxed);
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.close()
         {

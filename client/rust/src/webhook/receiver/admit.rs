@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::{HeaderName, StatusCode, header, request::Parts};
 
-use super::{Settings, problem::Problem, scope};
+use super::{Settings, ended::Ended, problem::Problem, scope};
 use crate::{Claim, Delivery, webhook::preset::KeyError};
 
 /// What Semel keeps of a delivery: see [`Delivery`].
@@ -19,25 +19,40 @@ const SECRET: [HeaderName; 3] = [
     header::PROXY_AUTHORIZATION,
 ];
 
+/// A delivery that is not taken: what it is answered, and what it counts as.
+pub(super) struct Refused {
+    pub problem: Problem,
+    pub ended: Ended,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        let ended = Ended::Invalid;
+        Self { problem, ended }
+    }
+}
+
 /// The claim of a delivery that is genuine; `None` of one that is to be handed on. Puts
 /// [`Verified`](crate::webhook::signature::Verified) among the request's extensions.
 pub(super) fn admit(
     settings: &Settings,
     parts: &mut Parts,
     body: &Bytes,
-) -> Result<Option<Claim>, Problem> {
+) -> Result<Option<Claim>, Refused> {
     let preset = &settings.preset;
     match preset.verify(parts, body, SystemTime::now()) {
         Ok(Some(verified)) => drop(parts.extensions.insert(verified)),
         Ok(None) => {}
         Err(error) => {
             tracing::warn!(provider = preset.provider(), %error, "a delivery is not genuine");
-            return Err(Problem::new(
+            let problem = Problem::new(
                 StatusCode::UNAUTHORIZED,
                 "bad-signature",
                 "The signature is missing or wrong",
                 error.to_string(),
-            ));
+            );
+            let ended = Ended::Unauthenticated;
+            return Err(Refused { problem, ended });
         }
     }
     let principal = principal(settings, parts)?;
@@ -57,11 +72,6 @@ pub(super) fn admit(
     }
     if let Some(event_time) = preset.event_time(parts, body) {
         claim = claim.event_time(event_time);
-    }
-    if let Some(traceparent) = parts.headers.get("traceparent")
-        && let Ok(traceparent) = traceparent.to_str()
-    {
-        claim = claim.traceparent(traceparent);
     }
     if settings.keeps_deliveries {
         match delivery(parts, body) {

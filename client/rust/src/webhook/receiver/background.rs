@@ -15,14 +15,16 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use tokio::{sync::Semaphore, time::sleep};
-use tracing::Instrument as _;
 
 use super::{
-    Body, IDEMPOTENT_REPLAYED, Settings, body, flow,
+    Body, IDEMPOTENT_REPLAYED, Settings, body,
+    ended::Ended,
+    flow::{self, Outcome},
     handler::{Answered, Call, Work},
     problem::Problem,
     service::Handler,
     standing,
+    trace::carried,
 };
 use crate::{Claim, ClaimOutcome, Claimed, Error, FailOutcome, InProgress, Once, Run};
 
@@ -79,28 +81,13 @@ pub(super) async fn accept(
     handler: Handler,
     claim: Claim,
     call: Call,
-) -> Response<Body> {
+) -> Outcome {
     if settings.stopping.is_cancelled() {
         // Nobody would look after it.
-        let detail = "the service is about to end";
-        return Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "stopping",
-            "The service is stopping",
-            detail,
-        )
-        .retry_after(AWAY)
-        .into_response();
+        return (stopping(), Ended::Unavailable);
     }
     let Ok(place) = background.places.clone().try_acquire_owned() else {
-        return Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too-much-work",
-            "There is too much work",
-            "as many deliveries are being handled as may be",
-        )
-        .retry_after(AWAY)
-        .into_response();
+        return (too_much_work(), Ended::Unavailable);
     };
     // Nobody has to wait for what is answered at once.
     let claim = claim.wait(Duration::ZERO);
@@ -118,15 +105,14 @@ pub(super) async fn accept(
         Ok(ClaimOutcome::InProgress(busy)) => (Next::watch(&busy), true),
         Ok(ClaimOutcome::BackingOff(resting)) => (Next::rest(resting.retry_after), true),
         Ok(ClaimOutcome::Completed(_) | ClaimOutcome::Failed(_)) => return accepted(true),
-        Ok(ClaimOutcome::Dead(dead)) => return standing::dead(&dead),
-        Ok(ClaimOutcome::Uncertain(_)) => return standing::uncertain(),
+        Ok(ClaimOutcome::Dead(dead)) => return (standing::dead(&dead), Ended::Dead),
+        Ok(ClaimOutcome::Uncertain(_)) => return (standing::uncertain(), Ended::Uncertain),
         // Answered by the handler itself: without a claim nobody could look after it.
         Err(error) if standing::is_outage(&error) && settings.handles_when_away => {
             standing::warn_of_handling(&error);
-            return flow::pass(work.handler, work.call.into_request()).await;
+            return flow::unclaimed(&settings, work.handler, work.call.into_request()).await;
         }
-        Err(error) if standing::is_away(&error) => return standing::away(&error),
-        Err(error) => return standing::of_error(error, &Answered::default()),
+        Err(error) => return flow::of_error(error, &Answered::default()),
     };
     let care = background.take_in(&key);
     // A duplicate of what another process has accepted, which may have ended since, is looked after
@@ -136,19 +122,43 @@ pub(super) async fn accept(
             let _taken = (place, care);
             look_after(next, work, &again).await;
         };
-        settings.handlers.spawn(looking_after.in_current_span());
+        settings.handlers.spawn(carried(looking_after));
     }
     accepted(is_duplicate)
 }
 
-fn accepted(is_duplicate: bool) -> Response<Body> {
+fn stopping() -> Response<Body> {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "stopping",
+        "The service is stopping",
+        "the service is about to end",
+    )
+    .retry_after(AWAY)
+    .into_response()
+}
+
+fn too_much_work() -> Response<Body> {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too-much-work",
+        "There is too much work",
+        "as many deliveries are being handled as may be",
+    )
+    .retry_after(AWAY)
+    .into_response()
+}
+
+/// What comes of it afterwards is no delivery's end, and not counted as one.
+fn accepted(is_duplicate: bool) -> Outcome {
     let mut response = Response::new(body::full(Bytes::new()));
     *response.status_mut() = StatusCode::ACCEPTED;
     if is_duplicate {
         let replayed = HeaderValue::from_static("true");
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, replayed);
+        return (response, Ended::Replayed);
     }
-    response
+    (response, Ended::Accepted)
 }
 
 /// What comes next for a key.

@@ -8,14 +8,16 @@ use tower::BoxError;
 use tracing::Instrument as _;
 
 use super::{
-    Body, Settings, admit, background,
+    Body, Finality, Settings, admit, background,
     body::{self, NoBody},
+    ended::{Count, Ended},
     handler::{self, Answered, Call, Work},
     problem::Problem,
     service::Handler,
     standing,
+    trace::{Incoming, carried},
 };
-use crate::Claim;
+use crate::{Claim, Error};
 
 pub(super) async fn answer(
     settings: Arc<Settings>,
@@ -30,8 +32,10 @@ pub(super) async fn answer(
             Err(problem) => problem.into_response(),
         };
     }
+    let count = Count::begun(&settings);
     // Before anything is read: every delivery may hold its whole body in memory.
     let Ok(place) = settings.places.clone().try_acquire_owned() else {
+        count.end(Ended::Unavailable);
         return too_many().into_response();
     };
     let (mut parts, body) = request.into_parts();
@@ -44,15 +48,25 @@ pub(super) async fn answer(
     let claim = match admit::admit(&settings, &mut parts, &body) {
         Ok(Some(claim)) => claim,
         Ok(None) => {
+            count.forget();
             return pass(handler, Request::from_parts(parts, body::full(body))).await;
         }
-        Err(problem) => return problem.into_response(),
+        Err(refused) => {
+            count.end(refused.ended);
+            return refused.problem.into_response();
+        }
     };
-    let span = span_of(&claim);
+    let incoming = Incoming::of(&parts.headers);
+    let claim = incoming.name_in(claim);
     let call = Call { parts, body };
-    handle(settings, handler, claim, call, place)
-        .instrument(span)
-        .await
+    let handling = async {
+        // Made here, so that it is a part of the trace.
+        let span = span_of(&claim);
+        handle(settings, handler, claim, call, (place, count))
+            .instrument(span)
+            .await
+    };
+    incoming.around(handling).await
 }
 
 /// In a task of its own: with the client gone, what was begun is ended all the same.
@@ -61,18 +75,18 @@ async fn handle(
     handler: Handler,
     claim: Claim,
     call: Call,
-    place: OwnedSemaphorePermit,
+    admission: (OwnedSemaphorePermit, Count),
 ) -> Response<Body> {
     let (handlers, patience) = (settings.handlers.clone(), settings.answer_within);
     let answered = Answered::default();
     let mut task = match settings.background.clone() {
         None => {
             let answering = once(settings, handler, claim, call, answered.clone());
-            handlers.spawn(held(place, answering).in_current_span())
+            handlers.spawn(carried(counted(admission, answering)))
         }
         Some(background) => {
             let accepting = background::accept(settings, background, handler, claim, call);
-            handlers.spawn(held(place, accepting).in_current_span())
+            handlers.spawn(carried(counted(admission, accepting)))
         }
     };
     tokio::select! {
@@ -94,9 +108,19 @@ fn span_of(claim: &Claim) -> tracing::Span {
     tracing::info_span!("delivery", namespace, key)
 }
 
-async fn held<P, F: Future>(place: P, work: F) -> F::Output {
-    let _place = place;
-    work.await
+/// What a delivery is answered, and what it counts as.
+pub(super) type Outcome = (Response<Body>, Ended);
+
+/// Counts the delivery when it has ended, and keeps its place until then.
+async fn counted(
+    (_place, mut count): (OwnedSemaphorePermit, Count),
+    work: impl Future<Output = Outcome>,
+) -> Response<Body> {
+    // Should it panic.
+    count.set(Ended::Failed);
+    let (answer, ended) = work.await;
+    count.end(ended);
+    answer
 }
 
 /// Handles the delivery, or answers what stands.
@@ -106,10 +130,10 @@ async fn once(
     claim: Claim,
     call: Call,
     answered: Answered,
-) -> Response<Body> {
+) -> Outcome {
     let spare = settings
         .handles_when_away
-        .then(|| (handler.clone(), call.clone()));
+        .then(|| (settings.clone(), handler.clone(), call.clone()));
     let run = settings.once(claim);
     let work = Work {
         settings,
@@ -118,27 +142,59 @@ async fn once(
         answered: answered.clone(),
     };
     match run.run(|context| work.run(context)).await {
-        Ok(run) => standing::of_run(run, &answered),
-        Err(error) if standing::is_away(&error) => match spare {
-            Some((handler, call)) if standing::is_outage(&error) => {
+        Ok(run) => {
+            let ended = Ended::of_run(&run);
+            (standing::of_run(run, &answered), ended)
+        }
+        Err(error) => match spare {
+            Some((settings, handler, call)) if standing::is_outage(&error) => {
                 standing::warn_of_handling(&error);
-                pass(handler, call.into_request()).await
+                unclaimed(&settings, handler, call.into_request()).await
             }
-            _ => standing::away(&error),
+            _ => of_error(error, &answered),
         },
-        Err(error) => standing::of_error(error, &answered),
+    }
+}
+
+/// What is answered where there is no claim, or no record of what came of it.
+pub(super) fn of_error(error: Error, answered: &Answered) -> Outcome {
+    let ended = Ended::of_error(&error);
+    let answer = match error {
+        error if standing::is_away(&error) => standing::away(&error),
+        error => standing::of_error(error, answered),
+    };
+    (answer, ended)
+}
+
+/// Has a delivery handled that could not be claimed.
+pub(super) async fn unclaimed(
+    settings: &Settings,
+    handler: Handler,
+    request: Request<Body>,
+) -> Outcome {
+    match handler.call(request).await {
+        Ok(answer) => {
+            let ended = match (settings.judge)(answer.status()) {
+                Finality::Final => Ended::Handled,
+                Finality::Retryable | Finality::Unknown => Ended::Failed,
+            };
+            (answer, ended)
+        }
+        Err(error) => (no_answer(&error), Ended::Failed),
     }
 }
 
 /// Hands a request on, and what is answered back, as they come.
-pub(super) async fn pass(handler: Handler, request: Request<Body>) -> Response<Body> {
+async fn pass(handler: Handler, request: Request<Body>) -> Response<Body> {
     handler
         .call(request)
         .await
-        .unwrap_or_else(|error: BoxError| {
-            tracing::error!(error, "a handler failed");
-            handler::failed().into_response()
-        })
+        .unwrap_or_else(|error| no_answer(&error))
+}
+
+fn no_answer(error: &BoxError) -> Response<Body> {
+    tracing::error!(error, "a handler failed");
+    handler::failed().into_response()
 }
 
 fn too_slow(patience: Duration) -> Problem {

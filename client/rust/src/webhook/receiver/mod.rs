@@ -42,6 +42,33 @@
 //! | 500 | a handler that panicked or gave no answer; one whose answer is too large to be kept; a key whose attempts are used up (dead); a claim that Semel refuses, as the service is set up wrongly |
 //! | 503, with `Retry-After` | Semel is away (see [`Receiver::handle_when_away`]); the last attempt failed and the next may not start yet; another delivery took over; too much is under way; the service is about to end |
 //!
+//! # Traces and metrics
+//! With the feature `opentelemetry`, which is on by default, a delivery whose request has a
+//! `traceparent` header is in that trace: its claim, its settlement, and what the handler calls, for
+//! which the header's context is current (`opentelemetry::Context::current()`), or the span `delivery`
+//! within it where `tracing-opentelemetry` is set up. A span that is active where the receiver is called
+//! goes before the header. A header that is malformed is ignored. Without the feature the claim and
+//! what its holder says name the header's trace, and nothing else does.
+//!
+//! Each delivery is counted once when it has ended, as `semel.webhook.deliveries` with the labels
+//! `namespace` and `result`, in the scope `semel-client` of the process's global meter provider. It has
+//! to be set before the first delivery comes.
+//!
+//! | `result` | when |
+//! | --- | --- |
+//! | `handled` | the handler ran here and its answer is final, recorded or not |
+//! | `failed` | the handler ran here and its answer is not final, or not the one that stands; a claim that Semel refuses |
+//! | `replayed` | a duplicate that was given the stored answer, or 202 |
+//! | `accepted` | 202 to the first, with [`Receiver::accept_at_once`]; what comes of it is not counted |
+//! | `in_progress`, `backing_off`, `dead`, `uncertain` | what stood under the key |
+//! | `mismatch` | the same key with another payload |
+//! | `unauthenticated` | the signature did not verify |
+//! | `invalid` | any other 400, 401, 408, 413 or 422; a client that left before its body was whole |
+//! | `unavailable` | Semel is away or has no room; too much is under way here; the service is about to end |
+//!
+//! With [`Receiver::handle_when_away`] what is handled without a claim is `handled` or `failed`. What is
+//! handed on, because it is no delivery, is not counted.
+//!
 //! # Keys that somebody resolved by hand
 //! A result that was not stored by this layer is replayed as it is, with status 200, or 422 where it is
 //! a failure's: `semel complete` and `semel fail` may be used on a receiver's keys.
@@ -50,6 +77,7 @@ mod admit;
 mod answer;
 mod background;
 mod body;
+mod ended;
 mod finality;
 mod flow;
 mod handler;
@@ -57,6 +85,7 @@ mod problem;
 mod scope;
 mod service;
 mod standing;
+mod trace;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -64,7 +93,10 @@ use http::{HeaderName, StatusCode, header, request::Parts};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::Preset;
+use super::{
+    Preset,
+    metrics::{Counter, DELIVERIES},
+};
 use crate::{Claim, Client, OnPanic, Once};
 use background::Background;
 
@@ -140,6 +172,7 @@ struct Settings {
     background: Option<Arc<Background>>,
     handlers: TaskTracker,
     stopping: CancellationToken,
+    deliveries: Counter,
 }
 
 impl Settings {
@@ -186,6 +219,7 @@ impl Receiver {
                 background: None,
                 handlers: TaskTracker::new(),
                 stopping: CancellationToken::new(),
+                deliveries: Counter::new(DELIVERIES),
             }),
         }
     }

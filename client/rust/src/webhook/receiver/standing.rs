@@ -152,7 +152,8 @@ pub(super) fn of_error(error: Error, answered: &Answered) -> Response<Body> {
     }
 }
 
-fn is_settled(error: &Error) -> bool {
+/// Whether somebody else's outcome stands.
+pub(super) fn is_settled(error: &Error) -> bool {
     matches!(
         error,
         Error::LeaseLost { .. }

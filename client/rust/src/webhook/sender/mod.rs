@@ -19,6 +19,12 @@
 //! receiver has said that it will never take the event. What was not delivered in the end is a
 //! [`DeadLetter`], with all that is needed to look at it and to send it again.
 //!
+//! # Metrics
+//! With the feature `opentelemetry`, which is on by default, each attempt is counted when it has ended, as
+//! `semel.webhook.attempts` with the label `result`, in the scope `semel-client` of the process's global
+//! meter provider, which has to be set before the first attempt: `delivered`; `retried`, where another one
+//! is to be made; `dead`, where none is.
+//!
 //! # What is not promised
 //! Events live in memory. A program that ends while an event waits for its next attempt has to send it
 //! again from where events are kept; under the same id that is always safe.
@@ -38,7 +44,10 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{BoxError, Service};
 
-use super::signature::Secret;
+use super::{
+    metrics::{ATTEMPTS, Counter, RESULT},
+    signature::Secret,
+};
 use attempt::Verdict;
 
 pub use attempt::{Answer, Attempt};
@@ -61,6 +70,7 @@ pub struct Sender<H> {
     pending: Arc<Semaphore>,
     stopping: CancellationToken,
     tasks: TaskTracker,
+    counted: Counter,
 }
 
 impl<H> std::fmt::Debug for Sender<H> {
@@ -95,6 +105,7 @@ impl<H> Sender<H> {
             pending: Arc::new(Semaphore::new(10_000)),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            counted: Counter::new(ATTEMPTS),
         }
     }
 
@@ -149,6 +160,11 @@ impl<H> Sender<H> {
         self.tasks.close();
         self.tasks.wait().await;
     }
+
+    /// An attempt, by what came of it: the label `result` of the metric `semel.webhook.attempts`.
+    fn count(&self, result: &'static str) {
+        self.counted.add([(RESULT, result.into())]);
+    }
 }
 
 impl<H, R> Sender<H>
@@ -177,6 +193,7 @@ where
             tracing::debug!(event = event.id(), attempts, ?verdict, "an event was sent");
             let asked = match (verdict, attempt) {
                 (Verdict::Delivered, Attempt::Answered(answer)) => {
+                    self.count("delivered");
                     return Ok(Delivered { answer, attempts });
                 }
                 (verdict, attempt) => {
@@ -192,8 +209,13 @@ where
             let Some(wait) = self.schedule.after(attempts, asked) else {
                 break Reason::AttemptsUsedUp;
             };
+            self.count("retried");
             let _ = self.stopping.run_until_cancelled(sleep(wait)).await;
         };
+        // A sender that is stopped has made no attempt that is not counted yet.
+        if reason != Reason::Stopped {
+            self.count("dead");
+        }
         let letter = DeadLetter {
             to,
             event,

@@ -25,6 +25,7 @@ struct Entry {
     attempt: u32,
     fingerprint: Bytes,
     owner: String,
+    traceparent: String,
     lease_end: Instant,
     checkpoint: Option<Bytes>,
     state: State,
@@ -57,7 +58,11 @@ fn lease_of(asked: Option<prost_types::Duration>) -> Duration {
 }
 
 impl Books {
-    pub fn claim(&mut self, ask: &wire::ClaimRequest) -> Result<claim_response::Outcome, Status> {
+    pub fn claim(
+        &mut self,
+        ask: &wire::ClaimRequest,
+        traceparent: &str,
+    ) -> Result<claim_response::Outcome, Status> {
         use claim_response::Outcome;
         let name = (ask.namespace.clone(), ask.key.clone());
         let now = Instant::now();
@@ -113,6 +118,7 @@ impl Books {
             attempt,
             fingerprint: ask.fingerprint.clone(),
             owner: ask.owner.clone(),
+            traceparent: traceparent.to_owned(),
             lease_end: now + lease,
             checkpoint,
             state: State::Held,
@@ -228,6 +234,8 @@ impl Books {
             owner: entry.owner.clone(),
             checkpoint: entry.checkpoint.clone(),
             fingerprint: entry.fingerprint.clone(),
+            traceparent: entry.traceparent.clone(),
+            claim_id: format!("{:032x}", entry.fence),
             ..wire::LookupResponse::default()
         })
     }
@@ -256,7 +264,7 @@ impl Entry {
             retry_after: wire_duration(Duration::from_millis(10)),
             fence: self.fence,
             attempt: self.attempt,
-            traceparent: String::new(),
+            traceparent: self.traceparent.clone(),
         }
     }
 
@@ -266,7 +274,7 @@ impl Entry {
             completed_at: Some(SystemTime::now().into()),
             fence: self.fence,
             attempt: self.attempt,
-            traceparent: String::new(),
+            traceparent: self.traceparent.clone(),
         }
     }
 
@@ -277,7 +285,7 @@ impl Entry {
             fence: self.fence,
             attempt: self.attempt,
             error: error.to_owned(),
-            traceparent: String::new(),
+            traceparent: self.traceparent.clone(),
         }
     }
 
@@ -288,7 +296,7 @@ impl Entry {
             attempts: self.attempt,
             uncertain_since: Some(SystemTime::now().into()),
             last_error: error.to_owned(),
-            traceparent: String::new(),
+            traceparent: self.traceparent.clone(),
         }
     }
 }

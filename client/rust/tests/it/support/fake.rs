@@ -84,9 +84,25 @@ pub struct Received {
     pub rpc: Rpc,
     pub at: Instant,
     pub bytes: Vec<u8>,
+    /// Of the call; on a session that of the stream, and the command's traceparent.
     pub metadata: MetadataMap,
     /// The session that it came on, counted from 1; `None`: it came alone.
     pub session: Option<usize>,
+}
+
+impl Received {
+    pub fn traceparent(&self) -> Option<&str> {
+        header(&self.metadata, "traceparent")
+    }
+
+    pub fn tracestate(&self) -> Option<&str> {
+        header(&self.metadata, "tracestate")
+    }
+}
+
+fn header<'a>(metadata: &'a MetadataMap, name: &str) -> Option<&'a str> {
+    let value = metadata.get(name)?;
+    Some(value.to_str().expect("visible ASCII"))
 }
 
 #[derive(Clone)]
@@ -246,8 +262,9 @@ impl IdempotencyService for Service {
         request: Request<wire::ClaimRequest>,
     ) -> Result<Response<wire::ClaimResponse>, Status> {
         let ask = request.get_ref().clone();
+        let traceparent = header(request.metadata(), "traceparent").unwrap_or_default();
         let mut outcome = self
-            .apply(Rpc::Claim, &request, |books| books.claim(&ask))
+            .apply(Rpc::Claim, &request, |books| books.claim(&ask, traceparent))
             .await?;
         let wait: Duration = ask
             .wait
@@ -263,7 +280,7 @@ impl IdempotencyService for Service {
             let _ = tokio::time::timeout_at(look_again, changes.changed()).await;
             let mut again = None;
             self.0.books.send_if_modified(|books| {
-                again = Some(books.claim(&ask));
+                again = Some(books.claim(&ask, traceparent));
                 matches!(again, Some(Ok(claim_response::Outcome::Claimed(_))))
             });
             outcome = again.unwrap()?;

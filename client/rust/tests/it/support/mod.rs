@@ -4,6 +4,7 @@ mod books;
 mod fake;
 mod network;
 mod sessions;
+pub mod spans;
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use semel_client::{Builder, ClaimOutcome, Claimed, Client, Transport};
 
 pub use books::reason;
-pub use fake::{Fake, Fault, Gate, Rpc, attempt_id};
+pub use fake::{Fake, Fault, Gate, Received, Rpc, attempt_id};
 pub use sessions::{Ending, Garbled, Sessions, opened};
 
 /// Longer than anything here takes on a busy machine; a test that waits this long has failed.

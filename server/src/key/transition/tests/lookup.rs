@@ -111,6 +111,8 @@ fn the_details_tell_the_life_of_the_key() {
     key.send(checkpoint(token, "half")).unwrap();
     let mut expected = Details {
         owner: "worker-2".into(),
+        attempt_id: token.attempt_id,
+        traceparent: key.claim(2).traceparent,
         created_at: at(0),
         claimed_at: at(10),
         retention: None,

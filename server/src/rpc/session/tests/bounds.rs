@@ -195,6 +195,8 @@ async fn a_lookup_is_not_charged_for_the_delivery_that_it_does_not_send() {
         };
         let details = Details {
             owner: String::new(),
+            attempt_id: AttemptId::from_stored([1; 16]),
+            traceparent: String::new(),
             created_at: Timestamp::from_micros(1),
             claimed_at: Timestamp::from_micros(1),
             retention: None,

@@ -29,6 +29,7 @@ use crate::{
         SharedStore,
         sqlite::{SqliteOptions, SqliteStore},
     },
+    telemetry::{About, TelemetrySettings},
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -41,10 +42,15 @@ fn place() -> OwnedSemaphorePermit {
 
 fn ticket(number: u64) -> Ticket {
     Ticket {
+        about: About::default(),
         number,
         window: place(),
         budget: place(),
     }
+}
+
+fn telemetry() -> Arc<Telemetry> {
+    Telemetry::local(&TelemetrySettings::default())
 }
 
 fn key() -> KeyId {
@@ -64,7 +70,7 @@ fn completed(bytes: usize) -> Result<Reply, LaneError> {
 
 fn open(budget: &Arc<Budget>) -> (Arc<Outbox>, AnswerStream) {
     let account = Account::open(budget.clone());
-    Outbox::open(account, [Some(place()), None])
+    Outbox::open(account, [Some(place()), None], telemetry())
 }
 
 /// The next answer, as if it were written by now.
@@ -98,6 +104,7 @@ async fn the_budget_has_its_place_back_when_an_answer_is_decided_and_the_window_
     let places = || Arc::new(Semaphore::new(1));
     let (window, budget) = (places(), places());
     let ticket = Ticket {
+        about: About::default(),
         number: 1,
         window: window.clone().try_acquire_owned().unwrap(),
         budget: budget.clone().try_acquire_owned().unwrap(),
@@ -143,9 +150,20 @@ async fn look_up_by(deadline: Deadline) -> (usize, String) {
     let store: SharedStore = Arc::new(store);
     let policies = Policies::seed(&store, None, vec![]).await.unwrap();
     let policies = Arc::new(policies);
-    let lanes = Arc::new(Lanes::start(&store, &policies, &LaneSettings::default()));
+    let lanes = Arc::new(Lanes::start(
+        &store,
+        &policies,
+        &LaneSettings::default(),
+        &telemetry(),
+    ));
     let stop = CancellationToken::new();
-    let service = SessionRpc::new(lanes.clone(), policies, Admission::new(10), stop);
+    let service = SessionRpc::new(
+        lanes.clone(),
+        policies,
+        Admission::new(10),
+        telemetry(),
+        stop,
+    );
 
     let command = v1::SessionRequest {
         id: 1,

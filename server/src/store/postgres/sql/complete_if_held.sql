@@ -1,6 +1,7 @@
 -- Completes claims blindly.
 -- Guard: fence, attempt id and policy are still the token's, and nothing was settled. The policy is
 -- in the guard because the retention comes from the token's.
+-- When the lease lapsed stays in the row, so that it can be told whether the completion was late.
 -- `= ANY (ARRAY[…])` instead of `=` takes the order of the primary key from the planner, and with it
 -- the idea of reading the whole table by it and looking for each row in the batch: on a small table
 -- that seems cheap, and the plan is kept while the table grows.
@@ -17,7 +18,6 @@ completed AS (
         result = b.result,
         settled_at_us = c.now_us,
         expires_at_us = c.now_us + least(b.retention_us, 9223372036854775807 - c.now_us),
-        lease_until_us = NULL,
         not_before_us = NULL,
         delivery = NULL
     FROM (
@@ -38,8 +38,10 @@ completed AS (
         AND r.namespace = b.namespace AND r.key = b.key
         AND r.fence = b.fence AND r.attempt_id = b.attempt_id AND r.policy_id = b.policy_id
         AND r.state IN (1, 6)
-    RETURNING b.n
+    RETURNING b.n, r.lease_until_us <= c.now_us AS late
 )
-SELECT c.now_us, i.numbers
+SELECT c.now_us, i.numbers, i.late
 FROM clock AS c
-CROSS JOIN (SELECT array_agg(n) AS numbers FROM completed) AS i
+CROSS JOIN (
+    SELECT array_agg(n) AS numbers, array_agg(n) FILTER (WHERE late) AS late FROM completed
+) AS i

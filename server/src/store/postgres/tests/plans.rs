@@ -7,8 +7,10 @@ use sqlx::{Executor, Row, SqlSafeStr};
 use super::*;
 
 /// Every file, and the types of its parameters as the server infers them.
-const FILES: [&str; 19] = [
+const FILES: [&str; 21] = [
     include_str!("../sql/buckets_due.sql"),
+    include_str!("../sql/census.sql"),
+    include_str!("../sql/census_turn.sql"),
     include_str!("../sql/compare_and_swap.sql"),
     include_str!("../sql/complete_if_held.sql"),
     include_str!("../sql/delete_expired.sql"),
@@ -162,6 +164,53 @@ async fn the_purge_reads_its_index_in_order_and_then_goes_by_address() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn the_census_reads_its_blocks_and_no_others() {
+    for (size, fresh) in of_every_size().await {
+        let mut connection = fresh.connection(Session::Census).await;
+        let prepare = format!("PREPARE planned AS {}", include_str!("../sql/census.sql"));
+        let prepare = sqlx::AssertSqlSafe(prepare);
+        connection.execute(prepare).await.unwrap();
+        // It changes from one to the other after some calls.
+        for mode in ["force_custom_plan", "force_generic_plan"] {
+            let set = sqlx::AssertSqlSafe(format!("SET plan_cache_mode = {mode}"));
+            connection.execute(set).await.unwrap();
+            let explain = "EXPLAIN (COSTS OFF) EXECUTE planned (7, '(0,0)', '(512,0)')";
+            let rows = connection.fetch_all(explain).await.unwrap();
+            let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            let plan = lines.join("\n");
+            assert!(
+                plan.contains("Tid Range Scan on records"),
+                "{size}, {mode}: {plan}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_several_servers_one_counts_until_it_ends() {
+    let fresh = Fresh::open().await;
+    let other = fresh.another(Clock::Store).await;
+    async fn counts(store: &PostgresStore) -> bool {
+        let part = store.census(CensusPlace::default()).await;
+        part.expect("it answers").is_some()
+    }
+    assert!(counts(&fresh.store).await);
+    assert!(!counts(&other).await, "the first one does");
+    assert!(counts(&fresh.store).await, "and it may again");
+    fresh.store.close().await;
+    // The server drops the lock when it has seen the connection's end.
+    let takes_over = async {
+        while !counts(&other).await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), takes_over)
+        .await
+        .expect("another one goes on");
+    other.close().await;
 }
 
 #[tokio::test]

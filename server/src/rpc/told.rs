@@ -1,0 +1,152 @@
+//! Every command is told of once, where it is answered: counted, shown to its span, and said in the
+//! log: at debug, but for refusals that somebody may want to look into.
+
+use tonic::Code;
+use tracing::Level;
+
+use super::status;
+use crate::{
+    key::{
+        KeyId,
+        transition::{ClaimReply, Outcome, Refusal, Reply},
+    },
+    lanes::LaneError,
+    telemetry::{About, ClaimResult, SettlementResult, Telemetry, What},
+};
+
+/// What a command came to.
+type Answer<'a> = Result<&'a Reply, &'a LaneError>;
+
+/// Tells of a command's answer. Its span is not ended.
+pub(super) fn tell(telemetry: &Telemetry, id: &KeyId, about: &About, answer: Answer<'_>) {
+    let trace = about.origin.exemplar();
+    match about.what {
+        What::Claim => {
+            if let Some(series) = telemetry.series(id.namespace()) {
+                series.claimed(claim_result(answer), trace);
+            }
+        }
+        What::Settlement(kind) => {
+            if let Some(series) = telemetry.series(id.namespace()) {
+                series.settled(kind, settlement_result(answer), trace);
+            }
+        }
+        _ => {}
+    }
+    if let Some(span) = &about.origin.span {
+        span.answered(id, telemetry.show(id), word(answer), about.attempt_id);
+    }
+    say(telemetry, id, about, answer);
+}
+
+/// The code that a command's answer has, or would have as that of a single call.
+pub(super) fn code(answer: Answer<'_>) -> Code {
+    answer.map_or_else(status::code_of_lane, |_| Code::Ok)
+}
+
+fn say(telemetry: &Telemetry, id: &KeyId, about: &About, answer: Answer<'_>) {
+    // Two levels, because the level of a line is a part of its place in the code.
+    macro_rules! line {
+        ($level:expr, $message:literal $(, $more:tt)*) => {
+            tracing::event!(
+                $level,
+                namespace = id.namespace().as_str(),
+                key = telemetry.show(id),
+                call = about.what.as_str(),
+                outcome = word(answer),
+                trace_id = about.origin.trace_id().map(tracing::field::display),
+                $message
+            )
+        };
+    }
+    let is_a_conflict = matches!(
+        answer,
+        Err(LaneError::Refused(
+            Refusal::FingerprintMismatch { .. }
+                | Refusal::LeaseLost { .. }
+                | Refusal::ResultConflict { .. }
+                | Refusal::AlreadySettled { .. }
+                | Refusal::HoldLimitReached { .. }
+        ))
+    );
+    if is_a_conflict {
+        line!(Level::INFO, "refused");
+    } else if tracing::enabled!(Level::DEBUG) {
+        match answer {
+            Ok(_) => line!(Level::DEBUG, "answered"),
+            Err(_) => line!(Level::DEBUG, "not carried out"),
+        }
+    }
+}
+
+/// What an answer is called in spans and log lines.
+fn word(answer: Answer<'_>) -> &'static str {
+    match answer {
+        Ok(Reply::Claim(ClaimReply::Claimed(_))) => "claimed",
+        Ok(
+            Reply::Claim(ClaimReply::Standing(outcome))
+            | Reply::Fail { outcome, .. }
+            | Reply::Lookup { outcome, .. },
+        ) => standing(outcome).as_str(),
+        Ok(Reply::Complete { .. }) => "completed",
+        Ok(Reply::Extend { .. }) => "extended",
+        Ok(Reply::Checkpoint) => "saved",
+        Err(LaneError::Refused(refusal)) => match refusal {
+            Refusal::Invalid(_) => "invalid",
+            Refusal::FingerprintMismatch { .. } => "fingerprint_mismatch",
+            Refusal::EventTooOld => "event_too_old",
+            Refusal::Superseded { .. } => "superseded",
+            Refusal::LeaseLost { .. } => "lease_lost",
+            Refusal::ResultConflict { .. } => "result_conflict",
+            Refusal::AlreadySettled { .. } => "already_settled",
+            Refusal::HoldLimitReached { .. } => "hold_limit_reached",
+            Refusal::KeyNotFound => "key_not_found",
+        },
+        Err(LaneError::QueueFull) => "overloaded",
+        Err(_) => "unavailable",
+    }
+}
+
+fn standing(outcome: &Outcome) -> ClaimResult {
+    match outcome {
+        Outcome::InProgress { .. } => ClaimResult::InProgress,
+        Outcome::BackingOff { .. } => ClaimResult::BackingOff,
+        Outcome::Completed { .. } => ClaimResult::Completed,
+        Outcome::Failed { .. } => ClaimResult::Failed,
+        Outcome::Dead { .. } => ClaimResult::Dead,
+        Outcome::Uncertain { .. } => ClaimResult::Uncertain,
+    }
+}
+
+fn claim_result(answer: Answer<'_>) -> ClaimResult {
+    match answer {
+        Ok(Reply::Claim(ClaimReply::Standing(outcome))) => standing(outcome),
+        Ok(_) => ClaimResult::Claimed,
+        Err(LaneError::Refused(refusal)) => match refusal {
+            Refusal::FingerprintMismatch { .. } => ClaimResult::FingerprintMismatch,
+            Refusal::EventTooOld => ClaimResult::EventTooOld,
+            Refusal::Superseded { .. } => ClaimResult::Superseded,
+            _ => ClaimResult::Invalid,
+        },
+        Err(LaneError::QueueFull) => ClaimResult::Overloaded,
+        Err(_) => ClaimResult::Unavailable,
+    }
+}
+
+fn settlement_result(answer: Answer<'_>) -> SettlementResult {
+    match answer {
+        Ok(Reply::Complete { repeat: true, .. } | Reply::Fail { repeat: true, .. }) => {
+            SettlementResult::Repeat
+        }
+        Ok(_) => SettlementResult::Recorded,
+        Err(LaneError::Refused(refusal)) => match refusal {
+            Refusal::LeaseLost { .. } | Refusal::Superseded { .. } => SettlementResult::LeaseLost,
+            Refusal::ResultConflict { .. } => SettlementResult::ResultConflict,
+            Refusal::AlreadySettled { .. } => SettlementResult::AlreadySettled,
+            Refusal::KeyNotFound => SettlementResult::KeyNotFound,
+            _ => SettlementResult::Invalid,
+        },
+        Err(LaneError::QueueFull) => SettlementResult::Overloaded,
+        Err(_) => SettlementResult::Unavailable,
+    }
+}
