@@ -1,8 +1,8 @@
 //! The census: how many keys there are in each state, and how old the oldest is, in the background.
 //!
-//! Counting ten million records takes seconds of a processor, so it is done in parts of a few
-//! milliseconds with rests in between that are fifty times as long: two per cent of one of the
-//! store's connections, whatever there is to count. Of several servers on one database one counts for
+//! Counting ten million records takes twelve seconds of a processor (measured: 7 GB in 1,775 parts of
+//! 6.8 ms), so it is done in parts of a few milliseconds with rests in between that are twenty times as
+//! long: a twentieth of one connection's time, whatever there is to count, and four minutes for those. Of several servers on one database one counts for
 //! all; when it ends, another goes on. What a gauge shows is as old as the last census that came to its
 //! end, and the ages in it go on by the clock.
 
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How many times as long as a part takes the rest behind it is.
-const REST: u32 = 50;
+const REST: u32 = 20;
 /// The longest rest behind a part.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 

@@ -146,12 +146,16 @@ impl Policies {
 
     /// Renews the copy until `stop`. A failed renewal leaves the last one in use.
     pub async fn keep_renewed(self: Arc<Self>, store: SharedStore, stop: CancellationToken) {
+        let mut is_failing = false;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(RENEWAL) => {}
             }
-            if let Err(error) = self.renew(&store).await {
+            let renewed = self.renew(&store).await;
+            // Once, however long the store is away.
+            let was_failing = std::mem::replace(&mut is_failing, renewed.is_err());
+            if let (Err(error), false) = (renewed, was_failing) {
                 tracing::warn!(%error, "policies could not be renewed; the last ones stay in use");
             }
         }

@@ -90,6 +90,7 @@ pub async fn run(
     if settings.interval.is_zero() {
         return;
     }
+    let mut is_failing = false;
     while !stop.is_cancelled() {
         let started = Instant::now();
         let purged = store.purge(settings.batch).await;
@@ -102,10 +103,14 @@ pub async fn run(
             Ok(purged) if purged.swept => took / 4,
             Ok(_) => settings.interval,
             Err(error) => {
-                tracing::warn!(%error, "a pass of the purge failed; it goes on after a rest");
+                // Once, however long the store is away.
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!(%error, "a pass of the purge failed; it goes on after a rest");
+                }
                 settings.interval.max(Duration::from_secs(1))
             }
         };
+        is_failing &= purged.is_err();
         if let Ok(purged) = &purged
             && purged.deleted > 0
         {

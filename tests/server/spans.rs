@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use semel_proto::v1::{self, FailureKind, claim_response::Outcome};
 use semel_server::key::KeyId;
+use semel_test_postgres::Cluster;
+use tokio::task::spawn_blocking;
 use tonic::{Code, Request, metadata::MetadataValue};
 
 use crate::support::*;
+
+/// The status of a span that failed.
+const ERROR: i32 = 2;
 
 /// A server that sends its spans to a collector.
 struct Traces {
@@ -29,7 +34,17 @@ impl Traces {
     async fn start_at(collector: Collector, toml: &str, variables: &[(&str, &str)]) -> Self {
         let scratch = Scratch::new();
         let data = scratch.path("data");
-        let file = scratch.file("semel.toml", &format!("data_dir = {data:?}\n{toml}"));
+        let toml = format!("data_dir = {data:?}\n{toml}");
+        Self::start_as(collector, scratch, &toml, variables).await
+    }
+
+    async fn start_as(
+        collector: Collector,
+        scratch: Scratch,
+        toml: &str,
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let file = scratch.file("semel.toml", toml);
         let mut command = semel(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
         command.arg("--config").arg(file);
         collector.collects_from(&mut command);
@@ -534,6 +549,35 @@ async fn what_is_refused_before_the_rules_see_it_has_a_span_with_its_status() {
 
 fn span_of_a_year() -> Option<prost_types::Duration> {
     span(365 * 24 * 60 * 60, 0)
+}
+
+#[tokio::test]
+async fn what_the_store_could_not_do_is_an_error_of_the_servers() {
+    let cluster = spawn_blocking(Cluster::start).await.unwrap();
+    let cluster = cluster.expect("a Postgres");
+    let toml = format!("database_url = {:?}", cluster.url("postgres"));
+    let collector = Collector::start().await;
+    let mut traces = Traces::start_as(collector, Scratch::new(), &toml, &[]).await;
+    let (_, first) = traces.claimed(claim("k", 1), &caller(1)).await;
+    let call = traces.collector.child(&first, "store insert_if_absent");
+    assert_eq!(call.await.must("db.system.name"), "postgresql");
+
+    let cluster = spawn_blocking(move || cluster.stop_fast().map(|()| cluster)).await;
+    let cluster = cluster.unwrap().expect("it stops");
+    let refused = traces.client.claim(traced(claim("k", 2), &caller(2))).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unavailable);
+    let span = traces.collector.server_span(&caller(2)).await;
+    assert_eq!(span.must("semel.outcome"), "unavailable");
+    assert_eq!(span.must("rpc.response.status_code"), "UNAVAILABLE");
+    assert_eq!(span.must("error.type"), "UNAVAILABLE");
+    assert_eq!(span.0.status.clone().expect("a status").code, ERROR);
+    let call = traces.collector.child(&span, "store load").await;
+    let status = call.0.status.clone().expect("a status");
+    assert_eq!(
+        (status.code, status.message.as_str()),
+        (ERROR, "unavailable")
+    );
+    drop(cluster);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 
 mod bench;
 mod children;
+mod dashboard;
 mod failure;
 mod lint;
 mod postgres;
@@ -37,6 +38,8 @@ enum Command {
     Bench(bench::Options),
     /// Run a private PostgreSQL until Ctrl-C.
     Postgres(postgres::Options),
+    /// Make Grafana's dashboard from `deploy/dashboard.toml`.
+    Dashboard(dashboard::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Ci => lint::run().and_then(|()| test::run(&test::Options::default())),
         Command::Bench(options) => bench::run(&options),
         Command::Postgres(options) => postgres::run(&options),
+        Command::Dashboard(options) => dashboard::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

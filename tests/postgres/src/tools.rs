@@ -62,6 +62,58 @@ pub fn node_package(name: &str, version: &str) -> Result<PathBuf, Error> {
     Ok(dir.join("node_modules").join(name))
 }
 
+/// The directory that Debian's package `name` was unpacked into, in the version that the machine's own
+/// release has: what it would install in `/usr` is in `usr` of it.
+///
+/// Nothing is installed, so nobody has to be root. Only what a package brings itself is there, not what
+/// it depends on.
+pub fn debian_package(name: &str) -> Result<PathBuf, Error> {
+    fetch_once(&format!("debian-{name}"), |dir| apt_download(name, dir))
+}
+
+fn apt_download(name: &str, dir: &Path) -> Result<(), Error> {
+    let missing = |reason: String| Error::MissingProgram {
+        package: format!("Debian's package {name}"),
+        reason,
+    };
+    for program in ["apt-get", "dpkg"] {
+        if let Err(error) = Command::new(program).arg("--version").output() {
+            let reason = format!(
+                "`{program}` cannot be run ({error}); on a machine that is not Debian's, install \
+                 the program itself"
+            );
+            return Err(missing(reason));
+        }
+    }
+    let downloading = format!("downloading {name} with apt-get");
+    let download = || {
+        let mut apt = Command::new("apt-get");
+        apt.args(["download", name]).current_dir(dir);
+        run(&mut apt, &downloading)
+    };
+    if let Err(first) = download() {
+        // The lists of packages may be missing, as in a fresh container, or name a version that is gone.
+        // Only root may fetch them.
+        run(Command::new("apt-get").arg("update"), "apt-get update").map_err(|update| {
+            missing(format!(
+                "{first}\nThe lists of packages could not be brought up to date either; run \
+                 `apt-get update` as root, or install the package.\n{update}"
+            ))
+        })?;
+        download()?;
+    }
+    let archives = fs::read_dir(dir).map_err(Error::at("read", dir))?;
+    let archive = archives
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|it| it == "deb"))
+        .ok_or_else(|| missing("apt-get left no archive".to_owned()))?;
+    let mut dpkg = Command::new("dpkg");
+    dpkg.arg("-x").arg(&archive).arg(dir);
+    run(&mut dpkg, &format!("unpacking {name} with dpkg"))?;
+    fs::remove_file(&archive).map_err(Error::at("remove", &archive))
+}
+
 fn npm_install(name: &str, version: &str, dir: &Path) -> Result<(), Error> {
     // npm looks for a package.json upwards from its prefix unless there is one.
     let package = dir.join("package.json");
