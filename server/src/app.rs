@@ -45,10 +45,12 @@ const RESPONSE_BYTES: usize =
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address could not be bound.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}; choose another address with {option}")]
     Listen {
         /// The address asked for.
         address: SocketAddr,
+        /// What it was asked for with.
+        option: &'static str,
         /// The operating system's reason.
         source: io::Error,
     },
@@ -160,14 +162,25 @@ async fn assemble(
     telemetry: Arc<Telemetry>,
 ) -> Result<Running, StartError> {
     let store: SharedStore = Arc::new(Observed::new(own_store.clone(), telemetry.clone()));
-    let listen = |address| move |source| StartError::Listen { address, source };
+    let listen = |address, option| {
+        move |source| StartError::Listen {
+            address,
+            option,
+            source,
+        }
+    };
+    let of_grpc = listen(config.listen, "--listen");
     let server = Server::bind(config.listen, config.net).await;
-    let server = server.map_err(listen(config.listen))?;
-    let address = server.local_addr().map_err(listen(config.listen))?;
+    let server = server.map_err(of_grpc)?;
+    let address = server.local_addr().map_err(of_grpc)?;
     let http = match config.http_listen {
         Some(asked) => {
-            let bound = HttpServer::bind(asked).await.map_err(listen(asked))?;
-            let address = bound.local_addr().map_err(listen(asked))?;
+            let of_http = listen(
+                asked,
+                "--http-listen, or turn it off with `--http-listen off`",
+            );
+            let bound = HttpServer::bind(asked).await.map_err(of_http)?;
+            let address = bound.local_addr().map_err(of_http)?;
             Some((bound, address))
         }
         None => None,
@@ -194,7 +207,7 @@ async fn assemble(
     );
     let state = Arc::new(Health::new(store.engine()));
     let census = Arc::<Census>::default();
-    census.observe(&telemetry);
+    census.observe(&telemetry, config.census_interval);
     observe(&telemetry, &own_store, &lanes, &streams, &policies, &state);
     let calls = IdempotencyServiceServer::new(calls)
         .max_decoding_message_size(REQUEST_BYTES)
@@ -220,6 +233,10 @@ async fn assemble(
 
     // All names, before anybody can ask: the store has been opened and read a moment ago.
     set_health(&health, true).await;
+    // The lanes' connections before those of what works beside them, where there may not be enough.
+    if let Err(error) = store.ready().await {
+        tracing::warn!(%error, "the store was there a moment ago and is not ready");
+    }
     // In the background, until everything else has ended.
     let background = TaskTracker::new();
     let background_stop = CancellationToken::new();
@@ -306,7 +323,7 @@ async fn assemble(
 /// The gauges of what is held in memory, read when somebody asks. None of what they hold may hold the
 /// telemetry, which has them: so the store is the one that is not observed.
 fn observe(
-    telemetry: &Telemetry,
+    telemetry: &Arc<Telemetry>,
     store: &SharedStore,
     lanes: &Arc<Lanes>,
     streams: &SessionRpc,
@@ -369,17 +386,37 @@ fn observe(
             queued.queued().enumerate().map(of_lane).collect()
         },
     );
-    let policies = policies.clone();
+    // The configured ones first, and in an order that all servers have: who comes later may find no room.
+    let mut configured: Vec<_> = policies.retentions().into_iter().map(|it| it.0).collect();
+    configured.sort();
+    for namespace in configured {
+        if namespace != Namespace::unconfigured() {
+            meters.of(&namespace);
+        }
+    }
+    let (policies, names) = (policies.clone(), Arc::downgrade(telemetry));
     meters.gauges(
         "semel.retention",
         "s",
         "How long outcomes are kept, by namespace; of those that nobody configured under *",
         move || {
-            let labelled = |(namespace, retention): (Namespace, Span)| {
-                let label = KeyValue::new("namespace", namespace.as_str().to_owned());
-                (vec![label], Duration::from(retention).as_secs_f64())
+            let telemetry = names.upgrade();
+            let Some(meters) = telemetry.as_deref().and_then(Telemetry::meters) else {
+                return Vec::new();
             };
-            policies.retentions().into_iter().map(labelled).collect()
+            let labelled = |(namespace, retention): (Namespace, Span)| {
+                let name = namespace.as_str();
+                // Those that share a label have no retention in common.
+                let has_label =
+                    namespace == Namespace::unconfigured() || meters.label(&namespace) == name;
+                let label = KeyValue::new("namespace", name.to_owned());
+                has_label.then(|| (vec![label], Duration::from(retention).as_secs_f64()))
+            };
+            policies
+                .retentions()
+                .into_iter()
+                .filter_map(labelled)
+                .collect()
         },
     );
 }

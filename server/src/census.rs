@@ -24,8 +24,6 @@ use crate::{
 
 /// How many times as long as a part takes the rest behind it is.
 const REST: u32 = 20;
-/// The longest rest behind a part.
-const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// What the last census found. Empty until the first one, and while another server counts.
 #[derive(Debug, Default)]
@@ -53,7 +51,7 @@ type Word = &'static str;
 
 impl Census {
     /// Makes the gauges that show it.
-    pub fn observe(self: &Arc<Self>, telemetry: &Arc<Telemetry>) {
+    pub fn observe(self: &Arc<Self>, telemetry: &Arc<Telemetry>, interval: Duration) {
         let Some(meters) = telemetry.meters() else {
             return;
         };
@@ -81,10 +79,16 @@ impl Census {
                 }
             })
             .build();
-        self.observe_itself(meter);
+        self.observe_itself(meter, interval);
     }
 
-    fn observe_itself(self: &Arc<Self>, meter: &Meter) {
+    fn observe_itself(self: &Arc<Self>, meter: &Meter, interval: Duration) {
+        meter
+            .f64_observable_gauge("semel.census.interval")
+            .with_unit("s")
+            .with_description("The least time from one census to the next; 0 where there is none")
+            .with_callback(move |gauge| gauge.observe(interval.as_secs_f64(), &[]))
+            .build();
         let census = self.clone();
         meter
             .f64_observable_gauge("semel.census.duration")
@@ -172,10 +176,11 @@ pub async fn run(
                 is_failing = false;
                 *census.found() = found;
             }
-            // What was found last stays, and tells how old it is.
+            // Somebody else may be counting by now, and what this one knows may no longer be so.
             Some(Err(error)) => {
+                *census.found() = None;
                 if !std::mem::replace(&mut is_failing, true) {
-                    tracing::warn!(%error, "the keys cannot be counted; the last count stays");
+                    tracing::warn!(%error, "the keys cannot be counted");
                 }
             }
         }
@@ -201,9 +206,9 @@ async fn count(store: &SharedStore, policies: &Policies) -> Result<Option<Found>
         };
         let took = part_began.elapsed();
         place = part.next;
-        add(&mut groups, part, policies);
+        add(&mut groups, part, |id| policies.by_id(id));
         if place.is_some() {
-            tokio::time::sleep((took * REST).min(LONGEST_REST)).await;
+            tokio::time::sleep(took * REST).await;
         }
     }
     Ok(Some(Found {
@@ -213,10 +218,14 @@ async fn count(store: &SharedStore, policies: &Policies) -> Result<Option<Found>
     }))
 }
 
-fn add(groups: &mut HashMap<(Namespace, Word), Group>, part: CensusPart, policies: &Policies) {
+fn add(
+    groups: &mut HashMap<(Namespace, Word), Group>,
+    part: CensusPart,
+    policy: impl Fn(PolicyId) -> Option<Arc<Policy>>,
+) {
     let counted_at = Instant::now();
     for group in part.groups {
-        let word = word(&group, |id| policies.by_id(id));
+        let word = word(&group, &policy);
         let CensusGroup {
             namespace,
             count,
@@ -254,5 +263,94 @@ fn word(group: &CensusGroup, policy: impl Fn(PolicyId) -> Option<Arc<Policy>>) -
         Stands::BackingOff => "backing_off",
         Stands::Dead => "dead",
         Stands::Uncertain => "uncertain",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::PolicySettings;
+
+    fn group(stands: Stands, policy: &Policy, count: u64, oldest_s: i64) -> CensusGroup {
+        CensusGroup {
+            namespace: Namespace::new("orders").unwrap(),
+            policy: policy.id(),
+            stands,
+            count,
+            oldest: Timestamp::from_micros(oldest_s * 1_000_000),
+        }
+    }
+
+    fn policy(on_lapse: OnLapse) -> Arc<Policy> {
+        let settings = PolicySettings {
+            on_lapse,
+            ..PolicySettings::default()
+        };
+        Arc::new(Policy::new(settings).unwrap())
+    }
+
+    /// What parts come to that are counted at second 100.
+    fn counted(parts: &[&[CensusGroup]], known: &Arc<Policy>) -> HashMap<Word, (u64, u64)> {
+        let mut groups = HashMap::new();
+        for part in parts {
+            let part = CensusPart {
+                now: Timestamp::from_micros(100_000_000),
+                groups: part.to_vec(),
+                next: None,
+            };
+            add(&mut groups, part, |id| {
+                (id == known.id()).then(|| known.clone())
+            });
+        }
+        let of = |((_, word), group): (&(Namespace, Word), &Group)| {
+            (*word, (group.count, group.age.as_secs()))
+        };
+        groups.iter().map(of).collect()
+    }
+
+    #[test]
+    fn parts_are_added_up_and_the_oldest_of_all_is_the_oldest() {
+        let policy = policy(OnLapse::Reclaim);
+        let of = |count, oldest_s| group(Stands::Dead, &policy, count, oldest_s);
+        for parts in [
+            [&[of(2, 40)][..], &[of(3, 10)], &[of(1, 70)]],
+            [&[of(1, 70)][..], &[], &[of(3, 10), of(2, 40)]],
+        ] {
+            let expected = HashMap::from([("dead", (6, 90))]);
+            assert_eq!(counted(&parts, &policy), expected);
+        }
+    }
+
+    #[test]
+    fn a_lapse_is_uncertain_where_the_claims_policy_holds() {
+        for (on_lapse, word) in [(OnLapse::Reclaim, "lapsed"), (OnLapse::Hold, "uncertain")] {
+            let policy = policy(on_lapse);
+            let lapsed = [group(Stands::Lapsed, &policy, 1, 60)];
+            let said = [group(Stands::Uncertain, &policy, 1, 50)];
+            let counted = counted(&[&lapsed, &said], &policy);
+            let expected = if on_lapse == OnLapse::Hold {
+                (2, 50)
+            } else {
+                (1, 40)
+            };
+            assert_eq!(counted[word], expected);
+        }
+        // One that another server has stored a moment ago.
+        let unknown = group(Stands::Lapsed, &policy(OnLapse::Hold), 1, 60);
+        let counted = counted(&[&[unknown]], &policy(OnLapse::Reclaim));
+        assert_eq!(counted, HashMap::from([("lapsed", (1, 40))]));
+    }
+
+    #[test]
+    fn ages_go_on_by_the_clock() {
+        let group = |age_s, ago_s| Group {
+            count: 1,
+            age: Duration::from_secs(age_s),
+            counted_at: Instant::now() - Duration::from_secs(ago_s),
+        };
+        let mut all = group(30, 0);
+        // Younger when it was counted, and that was a minute ago.
+        all.add(&group(10, 60));
+        assert_eq!((all.count, all.age_now().as_secs()), (2, 70));
     }
 }

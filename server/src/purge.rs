@@ -64,6 +64,9 @@ impl PurgeMetrics {
             duration: meter
                 .f64_histogram("semel.purge.duration")
                 .with_unit("s")
+                .with_boundaries(vec![
+                    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+                ])
                 .with_description("Time of one pass of the purge")
                 .build(),
         }

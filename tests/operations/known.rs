@@ -36,6 +36,7 @@ const VALUES: [(&str, &str, &[&str]); 12] = [
             "invalid",
             "unavailable",
             "overloaded",
+            "abandoned",
         ],
     ),
     (
@@ -62,6 +63,7 @@ const VALUES: [(&str, &str, &[&str]); 12] = [
             "invalid",
             "unavailable",
             "overloaded",
+            "abandoned",
         ],
     ),
     ("semel_keys", "state", STATES),

@@ -219,3 +219,55 @@ async fn the_port_can_be_turned_off_and_a_taken_one_ends_the_start() {
         .expect(3)
         .says(&["must be another address"]);
 }
+
+#[tokio::test]
+async fn nobody_can_keep_a_probe_out() {
+    let host = Host::start("").await;
+    let http = host.http_address();
+    let mut stuck = Vec::new();
+    for n in 0..200 {
+        let mut stream = tokio::net::TcpStream::connect(http).await.unwrap();
+        // Some never ask to the end, some never read.
+        let request = match n % 2 {
+            0 => "GET /readyz HTTP/1.1\r\nhost: x\r\n".to_owned(),
+            _ => "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50),
+        };
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await;
+        stuck.push(stream);
+    }
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(Page::get(http, path, "*/*").await.status, 200, "{path}");
+    }
+    drop(stuck);
+}
+
+#[tokio::test]
+async fn a_database_that_lets_in_the_probe_and_no_lane_is_not_ready() {
+    let cluster = spawn_blocking(Cluster::start).await.unwrap();
+    let cluster = cluster.expect("a Postgres");
+    let host = Host::on_url(&cluster.url("postgres"), "lanes = 2").await;
+    let http = host.http_address();
+    until("it is ready", || async {
+        (Page::get(http, "/readyz", "*/*").await.status == 200).then_some(())
+    })
+    .await;
+    let few = "CREATE ROLE few LOGIN SUPERUSER CONNECTION LIMIT 2; ALTER ROLE few NOSUPERUSER; \
+               GRANT ALL ON ALL TABLES IN SCHEMA public TO few; GRANT pg_monitor TO few";
+    for statement in few.split("; ") {
+        cluster.query("postgres", statement).unwrap();
+    }
+    let url = cluster.url("postgres");
+    let (before, after) = url.split_once("@").expect("a user");
+    let (scheme, _) = before.split_once("://").expect("a scheme");
+    let url = format!("{scheme}://few@{after}");
+    let poor = Host::on_url(&url, "lanes = 2\nmigrate = false").await;
+    let page = until("it finds out", || async {
+        let page = Page::get(poor.http_address(), "/readyz", "*/*").await;
+        (page.status == 503).then_some(page)
+    })
+    .await;
+    assert!(page.body.contains("too many connections"), "{page:?}");
+    poor.stop().await;
+    host.stop().await;
+    drop(cluster);
+}

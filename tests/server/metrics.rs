@@ -429,6 +429,28 @@ async fn namespaces_beyond_the_limit_share_their_series() {
 }
 
 #[tokio::test]
+async fn configured_namespaces_have_their_series_whoever_comes_first() {
+    let host = Host::start("max_metric_namespaces = 2\n[namespaces.payments]\nattempts = 3").await;
+    let mut client = host.client().await;
+    for namespace in ["a", "b", "payments"] {
+        let request = v1::ClaimRequest {
+            namespace: namespace.into(),
+            ..claim("k", 1)
+        };
+        claimed(&mut client, request).await;
+    }
+    let scrape = host.scrape();
+    for (namespace, expected) in [("payments", 1.0), ("a", 1.0), ("_other", 1.0), ("b", 0.0)] {
+        let labels = [("namespace", namespace)];
+        assert_eq!(
+            scrape.sum("semel_claims_total", &labels),
+            expected,
+            "{namespace}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_measured_where_the_operator_says_so() {
     let host = Host::start("metrics = false").await;
     let mut client = host.client().await;

@@ -10,13 +10,7 @@ use crate::layers::files;
 
 /// Statements that one engine alone needs: the embedded store takes the time, and asks whether it
 /// can write, without SQL of ours, and has one way only to insert.
-const ONLY_POSTGRES: [&str; 5] = [
-    "census_turn.sql",
-    "insert_all.sql",
-    "insert_one.sql",
-    "now.sql",
-    "ready.sql",
-];
+const ONLY_POSTGRES: [&str; 4] = ["insert_all.sql", "insert_one.sql", "now.sql", "ready.sql"];
 
 /// And the other way round: the embedded store reads the floor once for a whole batch of inserts, and
 /// keeps its index of keys itself.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use semel_client::{Client, Error, FieldViolation};
 
 use super::{Exit, exit, parse, report::Report};
-use crate::logging::{self, LogFormat};
+use crate::logging;
 
 /// The codes of the errors that every remote command can end with.
 pub(super) const COMMON_EXITS: [Exit; 4] = [
@@ -56,7 +56,7 @@ impl Remote {
     pub fn client(&self) -> Result<Client, Error> {
         // The client tells what it retries, to those who ask for it.
         if std::env::var_os("RUST_LOG").is_some() {
-            logging::init(LogFormat::Text, "warn", None);
+            logging::init_command("warn");
         }
         Client::builder()
             // A second one, for a try after the first connection hangs.

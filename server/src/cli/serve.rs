@@ -118,7 +118,7 @@ pub(super) async fn run(args: Args) -> Exit {
             return Exit::Config;
         }
     };
-    logging::init(args.log_format, "info", telemetry.tracer());
+    let _lines = logging::init_server(args.log_format, telemetry.tracer());
     let exit = serve(config, telemetry.clone()).await;
     telemetry.close(LAST_EXPORT).await;
     exit

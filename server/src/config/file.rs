@@ -13,6 +13,9 @@ use super::{
 /// of answer that it has had.
 const MOST_LABELS: usize = 300;
 
+/// Shorter ones would count all the time.
+const LEAST_CENSUS_INTERVAL: Duration = Duration::from_millis(10);
+
 /// What the file says. `None` where it says nothing.
 #[derive(Debug, Default)]
 pub(super) struct File {
@@ -83,7 +86,16 @@ fn from_table(root: Table, problems: &mut Vec<Problem>) -> File {
         show_keys: section.take("show_keys", boolean),
         metrics: section.take("metrics", boolean),
         max_metric_namespaces: section.take("max_metric_namespaces", bound(MOST_LABELS)),
-        census_interval: section.take("census_interval", duration),
+        census_interval: section.take("census_interval", |value| {
+            let interval = duration(value)?;
+            if !interval.is_zero() && interval < LEAST_CENSUS_INTERVAL {
+                let least = humantime::format_duration(LEAST_CENSUS_INTERVAL);
+                return Err(format!(
+                    "must be 0s, which turns it off, or at least {least}"
+                ));
+            }
+            Ok(interval)
+        }),
         allow_plaintext: section.take("allow_plaintext", boolean),
         data_dir: section.take("data_dir", text).map(PathBuf::from),
         database_url: section.take("database_url", text),

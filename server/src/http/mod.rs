@@ -3,25 +3,23 @@
 
 mod pages;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use pages::Pages;
 
-/// Most connections at once. Scrapers and probes are few; more wait in the kernel's queue.
+/// Most connections at once. Scrapers and probes are few; whoever comes when there are more takes the
+/// place of who has been there longest, so nobody can keep a probe out.
 const CONNECTIONS: usize = 64;
-/// How long a connection may take to send a request's head, also the first and each next one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may last, with one request and its answer. A scrape takes milliseconds.
+const LIFE: Duration = Duration::from_secs(10);
 /// Largest head of a request, in bytes. Hyper takes no less.
 const HEAD_BYTES: usize = 8 * 1024;
 
@@ -52,30 +50,29 @@ impl HttpServer {
 
     /// Serves until `stop`, and then cuts off what is under way: nothing here is worth waiting for.
     pub async fn serve(self, pages: Arc<Pages>, stop: CancellationToken) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
         let connections = TaskTracker::new();
+        let mut places: VecDeque<CancellationToken> = VecDeque::with_capacity(CONNECTIONS);
         loop {
-            // A place first: while none is free, nobody is accepted.
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = async {
-                    let place = places.clone().acquire_owned().await;
-                    (place, self.listener.accept().await)
-                } => accepted,
+                accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                (Ok(place), Ok((stream, _))) => {
-                    let (pages, stop) = (pages.clone(), stop.clone());
-                    connections.spawn(async move {
-                        let _place = place;
-                        stop.run_until_cancelled(connection(stream, pages)).await;
-                    });
+                Ok((stream, _)) => {
+                    if places.len() >= CONNECTIONS
+                        && let Some(oldest) = places.pop_front()
+                    {
+                        oldest.cancel();
+                    }
+                    let place = stop.child_token();
+                    places.push_back(place.clone());
+                    let served = timeout(LIFE, connection(stream, pages.clone()));
+                    connections.spawn(async move { place.run_until_cancelled(served).await });
                 }
-                (_, Err(error)) => {
+                Err(error) => {
                     tracing::warn!(%error, "an HTTP connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-                (Err(_), _) => break,
             }
         }
         connections.close();
@@ -86,8 +83,7 @@ impl HttpServer {
 async fn connection(stream: TcpStream, pages: Arc<Pages>) {
     let service = TowerToHyperService::new(pages.router());
     let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .keep_alive(false)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .await;

@@ -34,10 +34,8 @@ pub(super) fn of_change(
     now: Timestamp,
 ) -> Vec<Event> {
     let is_lapsed = matches!(before.state, State::InProgress { lease_until } if lease_until <= now);
-    let was_held = matches!(
-        before.state,
-        State::InProgress { .. } | State::Uncertain { .. }
-    );
+    // What somebody has found out hours after it became uncertain is no handling.
+    let was_held = matches!(before.state, State::InProgress { .. });
     let mut events = Vec::new();
     match command {
         Command::Claim(_) if is_lapsed && after.attempt > before.attempt => {

@@ -11,7 +11,7 @@ use crate::{
         Fence, KeyId, State, Timestamp,
         transition::{ClaimReply, Command, Decision, Reply, Standing, decide},
     },
-    store::Swap,
+    store::{Completed, Swap},
     telemetry::{CallSpan, Seen, Telemetry, trace_id},
 };
 
@@ -82,7 +82,7 @@ impl Group {
     }
 
     /// The head is a Complete, and it was recorded.
-    pub fn tell_of_completion(&self, telemetry: &Telemetry, at: Timestamp, is_late: bool) {
+    pub fn tell_of_completion(&self, telemetry: &Telemetry, completed: &Completed) {
         let Some(job) = &self.first else { return };
         let Command::Complete(complete) = &job.command else {
             return;
@@ -92,14 +92,18 @@ impl Group {
         let claimed_at = Timestamp::from_micros(complete.token.fence.as_i64());
         let source = Source {
             sampled: job.trace(),
-            claim: None,
+            claim: job.trace_id,
         };
-        Event::Handled(claimed_at.until(at)).tell(telemetry, &self.id, source);
-        if is_late {
+        // What somebody has found out hours later is no handling.
+        if !completed.was_uncertain {
+            let took = claimed_at.until(completed.at);
+            Event::Handled(took).tell(telemetry, &self.id, source);
+        }
+        if completed.is_late {
             Event::WasLate.tell(telemetry, &self.id, source);
         }
         if let Some(span) = &job.span {
-            span.saw(Seen::by_token(&complete.token));
+            span.saw(Seen::by_token(&complete.token, completed.attempt));
         }
     }
 
@@ -138,7 +142,7 @@ impl Group {
                     if !events.is_empty() {
                         let source = Source {
                             sampled: job.trace(),
-                            claim: trace_id(&record.traceparent),
+                            claim: trace_id(&record.traceparent).or(job.trace_id),
                         };
                         let events = events.into_iter().map(|event| (event, source));
                         change.events.extend(events);

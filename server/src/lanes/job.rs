@@ -59,13 +59,15 @@ pub(super) struct Job {
     pub is_begun: bool,
     /// Of whoever asks, if the call is sampled.
     pub span: Option<Arc<CallSpan>>,
+    /// The trace that it belongs to, sampled or not.
+    pub trace_id: Option<TraceId>,
     answer: AnswerTo,
     _payload: Payload,
 }
 
 impl Job {
     pub fn new(asked: Asked, command: Command, answer: AnswerTo, payload: Payload) -> QueuedJob {
-        let Asked { id, span } = asked;
+        let Asked { id, span, trace_id } = asked;
         Box::new(Self {
             id,
             command,
@@ -73,6 +75,7 @@ impl Job {
             queued_at: Instant::now(),
             is_begun: false,
             span,
+            trace_id,
             answer,
             _payload: payload,
         })

@@ -23,7 +23,7 @@ use crate::{
         KeyId, NewRecord, Policy, Record,
         transition::{ClaimGrant, ClaimReply, Command, Reply, Standing},
     },
-    store::{Completed, Completion, Inserted, Loaded, Store, StoreError, Swap},
+    store::{Completion, Inserted, Loaded, Store, StoreError, Swap},
     telemetry::{CallSpan, Seen, StoreBatch},
 };
 
@@ -182,12 +182,12 @@ impl<'w> Round<'w> {
         for (place, result) in places.into_iter().zip(results) {
             let group = &mut self.groups[place];
             match result {
-                Ok(Some(Completed { at, is_late })) => {
+                Ok(Some(completed)) => {
                     self.worker.waiters.wake(&group.id);
-                    group.tell_of_completion(&self.worker.telemetry, at, is_late);
+                    group.tell_of_completion(&self.worker.telemetry, &completed);
                     group.answer_head(Ok(Reply::Complete {
                         repeat: false,
-                        completed_at: at,
+                        completed_at: completed.at,
                     }));
                 }
                 Ok(None) => {}

@@ -6,7 +6,7 @@ use semel_proto::v1::{self, idempotency_service_server::IdempotencyService};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::{Deadline, reply, request, status, told};
+use super::{Deadline, reply, request, status, told::Untold};
 use crate::{
     key::{
         Invalid, Jitter, KeyId,
@@ -53,39 +53,41 @@ impl IdempotencyRpc {
             what,
             command,
         } = call;
-        let asked = Asked {
-            id: id.clone(),
-            span: origin.span.clone(),
-        };
+        let asked = Asked::new(id.clone(), &origin);
         match command {
             Ok(command) => {
-                let about = About::of(&command, origin);
+                let untold = self.untold(&id, About::of(&command, origin));
                 let answer = self.lanes.call(asked, command).await;
-                self.told(id, &about, answer)
+                told(id, untold, answer)
             }
             Err(invalid) => {
                 let about = About {
                     what,
-                    attempt_id: None,
+                    token: None,
                     origin,
                 };
-                self.told(id, &about, Err(Refusal::Invalid(invalid).into()))
+                let untold = self.untold(&id, about);
+                told(id, untold, Err(Refusal::Invalid(invalid).into()))
             }
         }
     }
 
-    /// Tells of the answer, and makes it one for the wire.
-    fn told(
-        &self,
-        id: KeyId,
-        about: &About,
-        answer: Result<Reply, LaneError>,
-    ) -> Result<(KeyId, Reply), Status> {
-        told::tell(&self.telemetry, &id, about, answer.as_ref());
-        match answer {
-            Ok(reply) => Ok((id, reply)),
-            Err(error) => Err(status::of_lane(&id, &error)),
-        }
+    fn untold(&self, id: &KeyId, about: About) -> Untold<'_> {
+        about.origin.is_about(id, || self.telemetry.show(id));
+        Untold::new(&self.telemetry, id, about)
+    }
+}
+
+/// Tells of the answer, and makes it one for the wire.
+fn told(
+    id: KeyId,
+    untold: Untold<'_>,
+    answer: Result<Reply, LaneError>,
+) -> Result<(KeyId, Reply), Status> {
+    untold.tell(answer.as_ref());
+    match answer {
+        Ok(reply) => Ok((id, reply)),
+        Err(error) => Err(status::of_lane(&id, &error)),
     }
 }
 
@@ -142,18 +144,16 @@ impl IdempotencyService for IdempotencyRpc {
                 until: answer_by.map_or(now + wait, |answer_by| answer_by.min(now + wait)),
             }
         });
-        let asked = Asked {
-            id: id.clone(),
-            span: origin.span.clone(),
-        };
+        let asked = Asked::new(id.clone(), &origin);
+        // Without a token: a duplicate shows the claim that stands.
         let about = About {
             what: What::Claim,
-            // Not its own: a duplicate shows that of the claim which stands.
-            attempt_id: None,
+            token: None,
             origin,
         };
+        let untold = self.untold(&id, about);
         let answer = self.lanes.claim(asked, call.claim, wait).await;
-        match self.told(id, &about, answer.map(Reply::Claim))? {
+        match told(id, untold, answer.map(Reply::Claim))? {
             (_, Reply::Claim(claimed)) => Ok(Response::new(reply::claim(claimed))),
             (id, _) => Err(mixed_up(&id)),
         }

@@ -34,9 +34,66 @@ pub(super) fn tell(telemetry: &Telemetry, id: &KeyId, about: &About, answer: Ans
         _ => {}
     }
     if let Some(span) = &about.origin.span {
-        span.answered(id, telemetry.show(id), word(answer), about.attempt_id);
+        span.answered(word(answer), about.token);
     }
     say(telemetry, id, about, answer);
+}
+
+/// Tells of a command whose caller did not wait for its answer. A lane may carry it out all the same, and
+/// tells then what became of the key.
+pub(super) fn abandoned(telemetry: &Telemetry, id: &KeyId, about: &About) {
+    const ABANDONED: &str = ClaimResult::Abandoned.as_str();
+    let trace = about.origin.exemplar();
+    if let Some(series) = telemetry.series(id.namespace()) {
+        match about.what {
+            What::Claim => series.claimed(ClaimResult::Abandoned, trace),
+            What::Settlement(kind) => series.settled(kind, SettlementResult::Abandoned, trace),
+            _ => {}
+        }
+    }
+    if let Some(span) = &about.origin.span {
+        span.answered(ABANDONED, about.token);
+    }
+    tracing::debug!(
+        namespace = id.namespace().as_str(),
+        key = telemetry.show(id),
+        call = about.what.as_str(),
+        outcome = ABANDONED,
+        trace_id = about.origin.trace_id().map(tracing::field::display),
+        "its caller did not wait"
+    );
+}
+
+/// A single call until it is told of: one that is dropped before has been abandoned.
+pub(super) struct Untold<'t> {
+    telemetry: &'t Telemetry,
+    id: KeyId,
+    about: About,
+    is_told: bool,
+}
+
+impl<'t> Untold<'t> {
+    pub fn new(telemetry: &'t Telemetry, id: &KeyId, about: About) -> Self {
+        Self {
+            telemetry,
+            id: id.clone(),
+            about,
+            is_told: false,
+        }
+    }
+
+    pub fn tell(mut self, answer: Answer<'_>) {
+        self.is_told = true;
+        tell(self.telemetry, &self.id, &self.about, answer);
+    }
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        if !self.is_told {
+            abandoned(self.telemetry, &self.id, &self.about);
+        }
+    }
 }
 
 /// The code that a command's answer has, or would have as that of a single call.
@@ -62,8 +119,7 @@ fn say(telemetry: &Telemetry, id: &KeyId, about: &About, answer: Answer<'_>) {
     let is_a_conflict = matches!(
         answer,
         Err(LaneError::Refused(
-            Refusal::FingerprintMismatch { .. }
-                | Refusal::LeaseLost { .. }
+            Refusal::LeaseLost { .. }
                 | Refusal::ResultConflict { .. }
                 | Refusal::AlreadySettled { .. }
                 | Refusal::HoldLimitReached { .. }

@@ -8,9 +8,17 @@ use crate::key::{Namespace, PolicyId, Timestamp};
 
 use super::StoreError;
 
-/// Where the next part begins: a block of the table, or a record's number.
+/// Where the next part begins. The default is the beginning of a census.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CensusPlace(pub(super) i64);
+pub struct CensusPlace {
+    /// A block of the table, or a record's number.
+    pub(super) at: i64,
+    /// Where the table ended when the census began: what has come since is the next one's, or it would
+    /// never end where much comes. `None` at the beginning.
+    pub(super) end: Option<i64>,
+    /// How many records the part is to have, where its store goes by that; 0: as many as usual.
+    pub(super) records: u32,
+}
 
 /// One part.
 #[derive(Debug, Clone, PartialEq, Eq)]

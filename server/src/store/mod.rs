@@ -176,6 +176,24 @@ pub struct Completed {
     pub at: Timestamp,
     /// Whether the lease had lapsed by then, and nobody had taken over.
     pub is_late: bool,
+    /// Whether the holder had said before that nobody knows.
+    pub was_uncertain: bool,
+    /// Which attempt it was.
+    pub attempt: u32,
+}
+
+impl Completed {
+    /// From what the statements give back of the row: when the lease was to end, null if it was
+    /// uncertain, and the attempt.
+    fn from_columns(at: Timestamp, lease_until_us: Option<i64>, attempt: i32) -> Self {
+        let lease_until = lease_until_us.map(Timestamp::from_micros);
+        Self {
+            at,
+            is_late: lease_until.is_some_and(|until| until <= at),
+            was_uncertain: lease_until.is_none(),
+            attempt: attempt.try_into().unwrap_or_default(),
+        }
+    }
 }
 
 /// A guarded replacement.

@@ -5,7 +5,7 @@ use super::{
     words::{SettlementKind, What},
 };
 use crate::key::{
-    AttemptId,
+    Token,
     transition::{Command, Failure},
 };
 
@@ -14,8 +14,8 @@ use crate::key::{
 pub struct About {
     /// What is asked.
     pub what: What,
-    /// Of a holder's token.
-    pub attempt_id: Option<AttemptId>,
+    /// What a holder came with.
+    pub token: Option<Token>,
     /// Where it comes from.
     pub origin: Origin,
 }
@@ -43,7 +43,7 @@ impl About {
         };
         Self {
             what,
-            attempt_id: token.map(|token| token.attempt_id),
+            token: token.copied(),
             origin,
         }
     }

@@ -185,9 +185,11 @@ impl Namespaces {
         others.clone()
     }
 
-    /// The label of a namespace: its name, or that of all that share.
+    /// The label of a namespace: its name if it has series of its own by now, or that of all that share.
     pub fn label(&self, namespace: &Namespace) -> String {
-        self.of(namespace).label.clone()
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let label = known.get(namespace).map(|series| series.label.clone());
+        label.unwrap_or_else(|| OTHERS.to_owned())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Their meaning is that of
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>. Endpoints,
-//! headers, timeouts, TLS, limits and the resource are read by the SDK itself; here is whether
+//! headers, timeouts, limits and the resource are read by the SDK itself; here is whether
 //! anything is sent at all, and of which calls.
 
 use std::env;
@@ -16,6 +16,8 @@ pub struct Environment {
     pub(super) sampling: Option<Sampling>,
     /// Whether metrics are sent too, and not only scraped.
     pub(super) sends_metrics: bool,
+    /// Whether the SDK is told how many links a span may have.
+    pub(super) limits_links: bool,
 }
 
 /// A variable that says what cannot be done.
@@ -77,6 +79,27 @@ impl Environment {
                 );
             }
         }
+        for variable in [
+            "OTEL_EXPORTER_OTLP_COMPRESSION",
+            "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+            "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
+        ] {
+            let compressed = value(variable).filter(|_| sends_traces || sends_metrics);
+            if let Some(other) = compressed.filter(|it| it != "gzip" && it != "none") {
+                problem(variable, format!("must be gzip or none, is {other:?}"));
+            }
+        }
+        for variable in [
+            "OTEL_EXPORTER_OTLP_CERTIFICATE",
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+            "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+        ] {
+            if (sends_traces || sends_metrics) && has(variable) {
+                let told = "is not supported; a collector behind TLS is verified by the certificates that \
+                            the system trusts, or those in SSL_CERT_FILE";
+                problem(variable, told.to_owned());
+            }
+        }
         let sampling = sends_traces.then(|| {
             let argument = value("OTEL_TRACES_SAMPLER_ARG");
             Sampling::parse(value("OTEL_TRACES_SAMPLER").as_deref(), argument.as_deref())
@@ -89,6 +112,7 @@ impl Environment {
             Ok(Self {
                 sampling,
                 sends_metrics,
+                limits_links: has("OTEL_SPAN_LINK_COUNT_LIMIT"),
             })
         } else {
             Err(problems)

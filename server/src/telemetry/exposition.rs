@@ -8,6 +8,7 @@
 //! labels for the scope, of which there is one. The crates that do this have no exemplars.
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Write as _},
     sync::{Arc, Weak},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -210,7 +211,9 @@ fn name_of(metric: &Metric) -> (String, &'static str) {
 /// As a name of a metric or label may be.
 fn legal(name: &str) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    name.chars().map(legal).collect()
+    let begins_badly = !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let first = begins_badly.then_some('_');
+    first.into_iter().chain(name.chars().map(legal)).collect()
 }
 
 fn pair(label: &KeyValue) -> (&opentelemetry::Key, &opentelemetry::Value) {
@@ -224,11 +227,19 @@ impl Labels {
     fn new<'a>(
         labels: impl Iterator<Item = (&'a opentelemetry::Key, &'a opentelemetry::Value)>,
     ) -> Self {
-        let mut text = String::new();
+        // Names that are one when they are legal have one label: OpenTelemetry joins their values.
+        let mut by_name: BTreeMap<String, String> = BTreeMap::new();
         for (key, value) in labels {
+            let values = by_name.entry(legal(key.as_str())).or_default();
+            if !values.is_empty() {
+                values.push(';');
+            }
+            values.push_str(&value.as_str());
+        }
+        let mut text = String::new();
+        for (name, value) in by_name {
             let comma = if text.is_empty() { "" } else { "," };
-            let value = Escaped(&value.as_str(), true).to_string();
-            let _ = write!(text, "{comma}{}=\"{value}\"", legal(key.as_str()));
+            let _ = write!(text, "{comma}{name}=\"{}\"", Escaped(&value, true));
         }
         Self(text)
     }
@@ -314,5 +325,77 @@ impl fmt::Display for Escaped<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&'static str, &'static str)]) -> String {
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(name, value)| KeyValue::new(*name, *value))
+            .collect();
+        Labels::new(pairs.iter().map(pair)).0
+    }
+
+    #[test]
+    fn whatever_an_attribute_is_called_its_label_is_legal_and_there_once() {
+        assert_eq!(
+            labels(&[
+                ("b", "2"),
+                ("a.b", "x"),
+                ("a_b", "y"),
+                ("1st", "z"),
+                ("", "e")
+            ]),
+            r#"_="e",_1st="z",a_b="x;y",b="2""#
+        );
+    }
+
+    #[test]
+    fn a_value_cannot_end_its_label_or_its_line() {
+        assert_eq!(labels(&[("a", "say \"no\"\n\\")]), r#"a="say \"no\"\n\\""#);
+    }
+
+    #[test]
+    fn numbers_are_written_as_scrapers_read_them() {
+        for (number, text) in [
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+            (f64::NAN, "NaN"),
+            (0.25, "0.25"),
+            (3.0, "3"),
+        ] {
+            assert_eq!(Number(number).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_counter_is_called_by_its_samples_in_the_older_format_alone() {
+        let page = |format| {
+            let mut page = Page {
+                text: String::new(),
+                format,
+            };
+            page.help("a", "counter", "H", "");
+            let exemplar = Exemplar {
+                value: 2.0,
+                trace: opentelemetry::trace::TraceId::from(1),
+                at: UNIX_EPOCH + Duration::from_millis(1_500),
+            };
+            page.sample("a_total", Labels(String::new()), 7.0, Some(exemplar));
+            page.text
+        };
+        assert_eq!(
+            page(Format::Text),
+            "# HELP a_total H\n# TYPE a_total counter\na_total 7\n"
+        );
+        assert_eq!(
+            page(Format::OpenMetrics),
+            "# HELP a H\n# TYPE a counter\n\
+             a_total 7 # {trace_id=\"00000000000000000000000000000001\"} 2 1.500\n"
+        );
     }
 }

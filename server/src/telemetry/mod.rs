@@ -65,6 +65,9 @@ impl Default for TelemetrySettings {
     }
 }
 
+/// A batch's span leads to every sampled call that it was for; the SDK's own limit is 128.
+const MOST_LINKS: u32 = 4_096;
+
 /// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up the export to a collector: {0}")]
@@ -103,7 +106,7 @@ impl Telemetry {
         let sends_metrics = settings.metrics && environment.sends_metrics;
         let mut metrics = SdkMeterProvider::builder()
             .with_resource(resource.clone())
-            .with_view(series::limited)
+            .with_view(series::limits(settings.namespaces))
             .with_reader(scrape.clone());
         if sends_metrics {
             let exporter = opentelemetry_otlp::MetricExporter::builder()
@@ -124,7 +127,11 @@ impl Telemetry {
                     .build()?;
                 let lost = meters.as_ref().map(|meters| meters.spans_lost.clone());
                 let exporter = Watched::new(exporter, lost);
-                let provider = SdkTracerProvider::builder()
+                let mut provider = SdkTracerProvider::builder();
+                if !environment.limits_links {
+                    provider = provider.with_max_links_per_span(MOST_LINKS);
+                }
+                let provider = provider
                     .with_resource(resource)
                     // Whether a call is sampled is decided before its span is made.
                     .with_sampler(Sampler::AlwaysOn)
@@ -218,13 +225,16 @@ fn resource() -> Resource {
         // What the SDK says where nobody has said anything.
         key.as_str() != "service.name" || !value.as_str().starts_with("unknown_service")
     });
+    // Which wins over the other of the two.
+    let service = std::env::var("OTEL_SERVICE_NAME").ok();
+    let service = service.filter(|name| !name.is_empty());
+    let service = service.map(|name| KeyValue::new("service.name", name));
+    let copied = |(key, value): (&opentelemetry::Key, &opentelemetry::Value)| {
+        KeyValue::new(key.clone(), value.clone())
+    };
     Resource::builder_empty()
-        .with_attributes(
-            ours.iter()
-                .map(|(key, value)| KeyValue::new(key.clone(), value.clone())),
-        )
-        .with_attributes(
-            of_environment.map(|(key, value)| KeyValue::new(key.clone(), value.clone())),
-        )
+        .with_attributes(ours.iter().map(copied))
+        .with_attributes(of_environment.map(copied))
+        .with_attributes(service)
         .build()
 }

@@ -9,22 +9,29 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::metrics::{Instrument, Stream};
 
-use super::exemplars::{Exemplars, SeriesName};
+use super::{
+    exemplars::{Exemplars, SeriesName},
+    words::{ClaimResult, SettlementKind, SettlementResult},
+};
 
-/// Most series of one metric; the SDK puts the rest into one of `otel_metric_overflow`. Every
-/// namespace may have all results of all kinds.
-const MOST_SERIES: usize = 4_096;
-
-/// For the provider: the limit of those metrics that need more than the SDK's 2,000.
-pub(super) fn limited(instrument: &Instrument) -> Option<Stream> {
-    let name = instrument.name();
-    let is_many = name == "semel.claims" || name == "semel.settlements";
-    is_many.then(|| {
+/// For the provider: how many series a metric may have with so many namespaces, where that is more than
+/// the SDK's 2,000. What is over goes into one of `otel_metric_overflow`.
+pub(super) fn limits(namespaces: usize) -> impl Fn(&Instrument) -> Option<Stream> {
+    // And those that share.
+    let namespaces = namespaces + 1;
+    move |instrument| {
+        let each = match instrument.name() {
+            "semel.claims" => ClaimResult::COUNT,
+            "semel.settlements" => SettlementKind::COUNT * SettlementResult::COUNT,
+            // The states of the census.
+            "semel.keys" | "semel.keys.oldest_age" => 8,
+            _ => return None,
+        };
         Stream::builder()
-            .with_cardinality_limit(MOST_SERIES)
+            .with_cardinality_limit(each * namespaces)
             .build()
             .ok()
-    })?
+    }
 }
 
 /// A counter with its labels.

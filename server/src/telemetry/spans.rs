@@ -125,6 +125,8 @@ impl Extractor for Brought<'_> {
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
     trace_id: Option<TraceId>,
+    /// Whether its caller has decided that it is not traced.
+    is_declined: bool,
     /// Its span; `None` if it is not sampled.
     pub span: Option<Arc<CallSpan>>,
 }
@@ -139,7 +141,7 @@ impl Origin {
         let Some(spans) = spans.filter(|_| kind != Kind::Other) else {
             return Self {
                 trace_id: traceparent.and_then(trace_id),
-                span: None,
+                ..Self::default()
             };
         };
         let context = match traceparent {
@@ -156,6 +158,7 @@ impl Origin {
         let caller = caller.is_valid().then_some(caller);
         if !spans.sampling.samples(caller.as_ref()) {
             return Self {
+                is_declined: caller.is_some(),
                 trace_id: caller.map(|caller| caller.trace_id()),
                 span: None,
             };
@@ -163,7 +166,21 @@ impl Origin {
         let span = CallSpan::start(spans.tracer.clone(), kind, context);
         Self {
             trace_id: Some(span.own.trace_id()),
+            is_declined: false,
             span: Some(Arc::new(span)),
+        }
+    }
+
+    /// Of a command without a context, on a stream that has this one: what its caller declined holds
+    /// for all that comes on it.
+    pub fn declines(&self) -> Option<Self> {
+        self.is_declined.then(|| self.clone())
+    }
+
+    /// The key that it is about, as spans may show it.
+    pub fn is_about(&self, id: &KeyId, shown_key: impl FnOnce() -> String) {
+        if let Some(span) = &self.span {
+            span.noted().about = Some((id.clone(), shown_key()));
         }
     }
 
@@ -212,11 +229,24 @@ pub struct Asked {
     pub id: KeyId,
     /// The span, if the call is sampled.
     pub span: Option<Arc<CallSpan>>,
+    /// The trace, sampled or not.
+    pub trace_id: Option<TraceId>,
+}
+
+impl Asked {
+    /// What comes from there about this key.
+    pub fn new(id: KeyId, origin: &Origin) -> Self {
+        Self {
+            id,
+            span: origin.span.clone(),
+            trace_id: origin.trace_id,
+        }
+    }
 }
 
 impl From<KeyId> for Asked {
     fn from(id: KeyId) -> Self {
-        Self { id, span: None }
+        Self::new(id, &Origin::default())
     }
 }
 
@@ -225,8 +255,7 @@ impl From<KeyId> for Asked {
 pub struct Seen {
     attempt_id: AttemptId,
     fence: Fence,
-    /// `None` where only the token told of the claim.
-    attempt: Option<u32>,
+    attempt: u32,
     /// Empty where no link is to be made.
     traceparent: String,
 }
@@ -237,17 +266,17 @@ impl Seen {
         Self {
             attempt_id: record.attempt_id,
             fence: record.fence,
-            attempt: Some(record.attempt),
+            attempt: record.attempt,
             traceparent: String::new(),
         }
     }
 
-    /// The claim of a token.
-    pub fn by_token(token: &Token) -> Self {
+    /// The claim of a token, which was that attempt.
+    pub fn by_token(token: &Token, attempt: u32) -> Self {
         Self {
             attempt_id: token.attempt_id,
             fence: token.fence,
-            attempt: None,
+            attempt,
             traceparent: String::new(),
         }
     }
@@ -259,7 +288,7 @@ impl From<&Record> for Seen {
         Self {
             attempt_id: record.attempt_id,
             fence: record.fence,
-            attempt: Some(record.attempt),
+            attempt: record.attempt,
             traceparent: record.traceparent.clone(),
         }
     }
@@ -275,15 +304,22 @@ pub struct CallSpan {
     noted: Mutex<Noted>,
 }
 
-/// What is learnt about the call on its way.
+/// What is learnt about the call on its way, and written when all who work for it are done.
 #[derive(Debug, Default)]
 struct Noted {
+    /// The key, and what is shown of it.
+    about: Option<(KeyId, String)>,
+    /// What it came to.
+    outcome: Option<&'static str>,
+    /// What a holder came with.
+    token: Option<Token>,
     /// The claim that stands.
     standing: Option<Seen>,
     /// The claim whose place it took.
     previous: Option<Seen>,
     looks: usize,
-    is_ended: bool,
+    /// How it was answered, and when.
+    end: Option<(i32, SystemTime)>,
 }
 
 impl fmt::Debug for CallSpan {
@@ -331,8 +367,7 @@ impl CallSpan {
 
     /// Whether it still has spans for the calls of the store that are made for it.
     fn has_room(&self) -> bool {
-        let noted = self.noted();
-        noted.looks <= LOOKS && !noted.is_ended
+        self.noted().looks <= LOOKS
     }
 
     /// For what is carried out within it.
@@ -348,22 +383,28 @@ impl CallSpan {
     pub fn waited_in_lane(&self, from: Instant, until: Instant, lane: usize) {
         let mut noted = self.noted();
         noted.looks += 1;
-        if noted.looks > LOOKS || noted.is_ended {
+        if noted.looks > LOOKS {
             return;
         }
         drop(noted);
+        let end = at(until);
+        let waited = until.saturating_duration_since(from);
+        let start = end.checked_sub(waited).unwrap_or(end);
         let wait = self
             .tracer
             .span_builder("lane wait")
-            .with_start_time(at(from))
+            .with_start_time(start)
             .with_attributes([KeyValue::new("semel.lane", lane as i64)]);
         let mut wait = self.tracer.build_with_context(wait, &self.context);
-        wait.end_with_timestamp(at(until));
+        wait.end_with_timestamp(end);
     }
 
     /// The claim that stands, so far as is known.
     pub fn saw(&self, standing: Seen) {
-        self.noted().standing = Some(standing);
+        let mut noted = self.noted();
+        noted.standing = Some(standing);
+        // Of a decision that came to nothing, because others were quicker.
+        noted.previous = None;
     }
 
     /// The claim that it made, in place of another.
@@ -373,47 +414,11 @@ impl CallSpan {
         noted.previous = previous;
     }
 
-    /// What was asked of which key, and what it came to. `attempt_id` is that of a holder's token.
-    pub fn answered(
-        &self,
-        id: &KeyId,
-        shown_key: String,
-        outcome: &'static str,
-        attempt_id: Option<AttemptId>,
-    ) {
-        let noted = self.noted();
-        let span = self.context.span();
-        let set = |name: &'static str, value: opentelemetry::Value| {
-            span.set_attribute(KeyValue::new(name, value));
-        };
-        set("semel.namespace", id.namespace().as_str().to_owned().into());
-        set("semel.key", shown_key.into());
-        set("semel.outcome", outcome.into());
-        let link = |seen: &Seen, as_what: &'static str| {
-            let end = kept(&seen.traceparent).filter(|end| end.span_id() != self.own.span_id());
-            if let Some(end) = end {
-                let named = [
-                    KeyValue::new("semel.link", as_what),
-                    KeyValue::new("semel.claim_id", id.claim_id(&seen.attempt_id)),
-                ];
-                span.add_link(end, named.into());
-            }
-        };
-        let mut claim = attempt_id;
-        if let Some(standing) = &noted.standing {
-            set("semel.fence", standing.fence.as_i64().into());
-            if let Some(attempt) = standing.attempt {
-                set("semel.attempt", i64::from(attempt).into());
-            }
-            claim = claim.or(Some(standing.attempt_id));
-            link(standing, "original");
-        }
-        if let Some(previous) = &noted.previous {
-            link(previous, "previous_attempt");
-        }
-        if let Some(claim) = claim {
-            set("semel.claim_id", id.claim_id(&claim).into());
-        }
+    /// What it came to; and what it came with, if a holder made it.
+    pub fn answered(&self, outcome: &'static str, token: Option<Token>) {
+        let mut noted = self.noted();
+        noted.outcome = Some(outcome);
+        noted.token = token;
     }
 
     /// A command of a stream, as which it came.
@@ -426,30 +431,85 @@ impl CallSpan {
         }
     }
 
-    /// Ends it with a code of gRPC's.
+    /// It was answered with a code of gRPC's, now. A lane may still work for it: that of a caller who
+    /// has not waited for long enough is carried out all the same, and what comes of it belongs here.
     pub fn end(&self, code: i32) {
-        let mut noted = self.noted();
-        if std::mem::replace(&mut noted.is_ended, true) {
-            return;
-        }
-        let name = code_name(usize::try_from(code).unwrap_or(usize::MAX));
-        let span = self.context.span();
-        span.set_attribute(KeyValue::new("rpc.response.status_code", name));
-        if code != 0 {
-            span.set_attribute(KeyValue::new("error.type", name));
-        }
-        // What the conventions call a server's error; the others are the caller's.
-        if matches!(code, 2 | 4 | 12 | 13 | 14 | 15) {
-            span.set_status(Status::error(""));
-        }
-        span.end();
+        let now = SystemTime::now();
+        self.noted().end.get_or_insert((code, now));
     }
 }
 
 impl Drop for CallSpan {
+    /// The last who worked for it is done.
     fn drop(&mut self) {
+        let noted = std::mem::take(&mut *self.noted());
         // Nobody answered: whoever asked has gone.
-        self.end(1);
+        let (code, at) = noted.end.unwrap_or((1, SystemTime::now()));
+        let span = self.context.span();
+        for attribute in noted.attributes() {
+            span.set_attribute(attribute);
+        }
+        for (end, attributes) in noted.links() {
+            if end.span_id() != self.own.span_id() {
+                span.add_link(end, attributes);
+            }
+        }
+        let name = code_name(usize::try_from(code).unwrap_or(usize::MAX));
+        span.set_attribute(KeyValue::new("rpc.response.status_code", name));
+        // What the conventions call a server's error; the others are the caller's.
+        if matches!(code, 2 | 4 | 12 | 13 | 14 | 15) {
+            span.set_attribute(KeyValue::new("error.type", name));
+            span.set_status(Status::error(""));
+        }
+        span.end_with_timestamp(at);
+    }
+}
+
+impl Noted {
+    fn attributes(&self) -> Vec<KeyValue> {
+        let mut all = Vec::new();
+        if let Some((id, shown_key)) = &self.about {
+            let namespace = id.namespace().as_str().to_owned();
+            all.push(KeyValue::new("semel.namespace", namespace));
+            all.push(KeyValue::new("semel.key", shown_key.clone()));
+        }
+        if let Some(outcome) = self.outcome {
+            all.push(KeyValue::new("semel.outcome", outcome));
+        }
+        // A holder's own claim, also where another one stands by now.
+        let standing = self.standing.as_ref();
+        let (attempt_id, fence) = match (self.token, standing) {
+            (Some(token), _) => (token.attempt_id, token.fence),
+            (None, Some(standing)) => (standing.attempt_id, standing.fence),
+            (None, None) => return all,
+        };
+        all.push(KeyValue::new("semel.fence", fence.as_i64()));
+        if let Some(standing) = standing.filter(|standing| standing.fence == fence) {
+            all.push(KeyValue::new("semel.attempt", i64::from(standing.attempt)));
+        }
+        if let Some((id, _)) = &self.about {
+            all.push(KeyValue::new("semel.claim_id", id.claim_id(&attempt_id)));
+        }
+        all
+    }
+
+    fn links(&self) -> Vec<(SpanContext, Vec<KeyValue>)> {
+        let Some((id, _)) = &self.about else {
+            return Vec::new();
+        };
+        let ends = [
+            (self.standing.as_ref(), "original"),
+            (self.previous.as_ref(), "previous_attempt"),
+        ];
+        let link = |(seen, as_what): (Option<&Seen>, &'static str)| {
+            let seen = seen?;
+            let named = vec![
+                KeyValue::new("semel.link", as_what),
+                KeyValue::new("semel.claim_id", id.claim_id(&seen.attempt_id)),
+            ];
+            Some((kept(&seen.traceparent)?, named))
+        };
+        ends.into_iter().filter_map(link).collect()
     }
 }
 
@@ -490,13 +550,16 @@ impl StoreBatch<'_> {
         };
         let tracer = &first.tracer;
         let name = format!("store {}", self.operation);
-        let (from, until) = (at(self.from), at(self.until));
+        let until = at(self.until);
+        // By one look at both clocks, or a step between two could turn them round.
+        let took = self.until.saturating_duration_since(self.from);
+        let from = until.checked_sub(took).unwrap_or(until);
         let status = self.error.map_or(Status::Unset, Status::error);
         let attributes = || {
             [
                 KeyValue::new("db.system.name", db_system(self.engine)),
                 KeyValue::new("db.operation.name", self.operation),
-                KeyValue::new("db.operation.batch.size", self.items as i64),
+                KeyValue::new("semel.batch.size", self.items as i64),
                 KeyValue::new("semel.lane", self.lane as i64),
             ]
         };
@@ -517,7 +580,6 @@ impl StoreBatch<'_> {
             let named = vec![KeyValue::new("semel.link", "batch")];
             let part = tracer
                 .span_builder(name.clone())
-                .with_kind(SpanKind::Client)
                 .with_start_time(from)
                 .with_attributes(attributes())
                 .with_links(vec![Link::new(end.clone(), named, 0)]);

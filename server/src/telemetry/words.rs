@@ -48,6 +48,8 @@ words! {
         Unavailable = "unavailable",
         /// Too much was queued.
         Overloaded = "overloaded",
+        /// Its caller had not waited for the answer. It may have been carried out.
+        Abandoned = "abandoned",
     }
 }
 
@@ -86,6 +88,8 @@ words! {
         Unavailable = "unavailable",
         /// Too much was queued.
         Overloaded = "overloaded",
+        /// Its caller had not waited for the answer. It may have been carried out.
+        Abandoned = "abandoned",
     }
 }
 

@@ -108,7 +108,12 @@ pub async fn what_came_after_the_lease_had_lapsed_is_told(house: House) {
             retention: RETENTION,
         };
         let completed = house.store.complete_if_held(0, &[completion]).await;
-        let expected = Completed { at: now, is_late };
+        let expected = Completed {
+            at: now,
+            is_late,
+            was_uncertain: key == "uncertain",
+            attempt: 2,
+        };
         assert_eq!(completed.expect("completes"), [Some(expected)], "{key}");
         assert!(matches!(
             house.standing(&order(key)).await.state,

@@ -49,6 +49,16 @@ impl Wire {
         self.session_within(None).await
     }
 
+    /// The same, as part of a trace.
+    pub async fn session_in(&self, traceparent: &str) -> Session {
+        let mut session = self
+            .unopened_with(None, Some(traceparent))
+            .await
+            .expect("not refused");
+        session.next().await.expect("opened");
+        session
+    }
+
     /// The same, with a `grpc-timeout`.
     pub async fn session_within(&self, timeout: Option<&str>) -> Session {
         let mut session = self.unopened(timeout).await.expect("not refused");
@@ -63,6 +73,14 @@ impl Wire {
 
     /// The same, before anything was read but the headers.
     pub async fn unopened(&self, timeout: Option<&str>) -> Result<Session, Status> {
+        self.unopened_with(timeout, None).await
+    }
+
+    async fn unopened_with(
+        &self,
+        timeout: Option<&str>,
+        traceparent: Option<&str>,
+    ) -> Result<Session, Status> {
         let (commands, queued) = mpsc::unbounded_channel();
         let mut request =
             http::Request::post(format!("{}semel.v1.SessionService/Session", self.origin))
@@ -71,6 +89,9 @@ impl Wire {
                 .header("te", "trailers");
         if let Some(timeout) = timeout {
             request = request.header("grpc-timeout", timeout);
+        }
+        if let Some(traceparent) = traceparent {
+            request = request.header("traceparent", traceparent);
         }
         let body = tonic::body::Body::new(Queue(queued));
         let request = request.body(body).expect("a request");

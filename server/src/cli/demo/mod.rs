@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at};
 
 use super::{Exit, numbers::grouped};
-use crate::logging::{self, LogFormat};
+use crate::logging;
 use plan::{Manner, Plan, Step};
 use senders::Senders;
 use shop::{NAMESPACE, Place, Semel, Shop};
@@ -86,7 +86,7 @@ pub(super) async fn run(args: Args) -> Exit {
         Err(problem) => return super::misused(&problem),
     };
     // What goes wrong on purpose is no news; errors are.
-    logging::init(LogFormat::Text, "error", None);
+    logging::init_command("error");
     let is_kept = args.data_dir.is_some();
     let place = match Place::new(args.data_dir) {
         Ok(place) => place,

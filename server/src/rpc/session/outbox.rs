@@ -260,6 +260,10 @@ impl Answers for Outbox {
     }
 
     fn lost(&self, ticket: Ticket) {
+        if self.queue.is_closed() {
+            // It was dropped because nobody asks any more.
+            end(&ticket, Code::Cancelled);
+        }
         self.refuse(ticket, &status::lost());
     }
 

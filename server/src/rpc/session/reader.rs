@@ -27,7 +27,7 @@ use crate::{
         Admission,
         request::{self, ClaimCall},
         service::{answer_by, id_of},
-        status,
+        status, told,
     },
     telemetry::{About, Asked, Kind, Origin, SettlementKind, Telemetry, What},
 };
@@ -198,16 +198,14 @@ impl Reader {
             Wire::Checkpoint(it) => (What::Checkpoint, request::checkpoint(it)),
             Wire::Cancel(_) => unreachable!("it was taken out above"),
         };
-        let asked = Asked {
-            id,
-            span: origin.span.clone(),
-        };
+        origin.is_about(&id, || self.telemetry.show(&id));
+        let asked = Asked::new(id, &origin);
         let command = match checked {
             Ok(command) => command,
             Err(invalid) => {
                 ticket.about = About {
                     what,
-                    attempt_id: None,
+                    token: None,
                     origin,
                 };
                 let refused = Err(Refusal::Invalid(invalid).into());
@@ -242,7 +240,11 @@ impl Reader {
             Wire::Checkpoint(_) => Kind::Checkpoint,
             Wire::Cancel(_) => Kind::Other,
         };
-        let origin = self.telemetry.origin(kind, traceparent, None);
+        let declined = match traceparent {
+            None => self.origin.declines(),
+            Some(_) => None,
+        };
+        let origin = declined.unwrap_or_else(|| self.telemetry.origin(kind, traceparent, None));
         if let Some(span) = &origin.span {
             span.came_by_session(self.origin.span.as_deref());
         }
@@ -274,7 +276,7 @@ impl Reader {
             answer_by(deadline, now).min(now + wait)
         });
         let (lanes, outbox) = (self.lanes.clone(), self.outbox.clone());
-        let id = asked.id.clone();
+        let (telemetry, id) = (self.telemetry.clone(), asked.id.clone());
         tokio::spawn(async move {
             let _wait_place = wait_place;
             let cancelled = async {
@@ -288,10 +290,13 @@ impl Reader {
                 answer = lanes.claim_unless(cancelled, asked, claim, Wait { until }) => {
                     match answer.transpose() {
                         Some(answer) => outbox.take(ticket, id, answer.map(Reply::Claim)),
-                        None => outbox.refuse(ticket, &status::cancelled(&id)),
+                        None => {
+                            told::abandoned(&telemetry, &id, &ticket.about);
+                            outbox.refuse(ticket, &status::cancelled(&id));
+                        }
                     }
                 }
-                () = outbox.closed() => {}
+                () = outbox.closed() => told::abandoned(&telemetry, &id, &ticket.about),
             }
         });
     }

@@ -275,11 +275,16 @@ impl Statement for CompleteIfHeld<'_> {
             .await?;
         let now = Timestamp::from_micros(row.try_get(0)?);
         let numbers: Option<Vec<i32>> = row.try_get(1)?;
-        let late: Option<Vec<i32>> = row.try_get(2)?;
+        // In the same order: aggregates of one query see its rows in one.
+        let leases: Option<Vec<Option<i64>>> = row.try_get(2)?;
         let mut completed = vec![None; completions.len()];
-        let all = numbers.into_iter().flatten().map(|n| (n, false));
-        for (n, is_late) in all.chain(late.into_iter().flatten().map(|n| (n, true))) {
-            completed[sorted.numbered(n)?.1] = Some(Completed { at: now, is_late });
+        let attempts: Option<Vec<i32>> = row.try_get(3)?;
+        let numbers = numbers.into_iter().flatten();
+        let leases = leases.into_iter().flatten();
+        let attempts = attempts.into_iter().flatten();
+        for ((n, lease_until_us), attempt) in numbers.zip(leases).zip(attempts) {
+            let done = Completed::from_columns(now, lease_until_us, attempt);
+            completed[sorted.numbered(n)?.1] = Some(done);
         }
         Ok(completed)
     }

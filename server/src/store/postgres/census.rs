@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row};
 use super::{fault::CallError, slot::Statement};
 use crate::{
     key::Timestamp,
-    store::{CensusGroup, CensusPart, CensusPlace},
+    store::{CensusGroup, CensusPart, CensusPlace, StoreError},
 };
 
 /// Blocks of one part: 4 MiB, some 6,000 records, a few milliseconds where they are in memory.
@@ -15,6 +15,12 @@ pub(super) struct Census {
     pub(super) now_us: Option<i64>,
     pub(super) from: CensusPlace,
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "keys are counted from Postgres 14 on: an older one would read the whole table for each part"
+)]
+struct TooOld;
 
 impl Statement for Census {
     /// `None` while another server counts.
@@ -27,8 +33,14 @@ impl Statement for Census {
         if !turn.try_get::<bool, _>(0)? {
             return Ok(None);
         }
-        let blocks: i64 = turn.try_get(1)?;
-        let CensusPlace(from) = self.from;
+        if !turn.try_get::<bool, _>(2)? {
+            return Err(StoreError::rejected(TooOld).into());
+        }
+        let end: i64 = match self.from.end {
+            Some(end) => end,
+            None => turn.try_get(1)?,
+        };
+        let from = self.from.at;
         let to = from + BLOCKS;
         let rows = sqlx::query(include_str!("sql/census.sql"))
             .bind(self.now_us)
@@ -60,7 +72,11 @@ impl Statement for Census {
         Ok(Some(CensusPart {
             now: Timestamp::from_micros(now),
             groups,
-            next: (to < blocks).then_some(CensusPlace(to)),
+            next: (to < end).then_some(CensusPlace {
+                at: to,
+                end: Some(end),
+                ..self.from
+            }),
         }))
     }
 }

@@ -276,7 +276,15 @@ impl Store for PostgresStore {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        let asked = self.probe.call(&self.connector, &admin::Ready);
+        let asked = async {
+            self.probe.call(&self.connector, &admin::Ready).await?;
+            // A database that lets the probe in and no lane is of no use. Those that have a connection
+            // tell by their calls.
+            for lane in self.lanes.iter().filter(|lane| lane.slot.has_none()) {
+                lane.slot.call(&self.connector, &admin::Ready).await?;
+            }
+            Ok(())
+        };
         tokio::time::timeout(READY_TIMEOUT, asked)
             .await
             .map_err(|_| StoreError::unavailable(NotReady))?

@@ -1,6 +1,9 @@
 //! A place for one connection: made when it is first needed, and again after it was lost.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use sqlx::{Connection, PgConnection};
 use tokio::{
@@ -43,6 +46,8 @@ pub(super) trait Statement: Sync {
 #[derive(Debug)]
 pub(super) struct Slot {
     session: Session,
+    /// Whether the last try to connect, if there was one, was in vain.
+    has_none: AtomicBool,
     connection: Mutex<Option<(Live, Instant)>>,
 }
 
@@ -54,6 +59,7 @@ impl Slot {
     pub(super) fn new(session: Session) -> Self {
         Self {
             session,
+            has_none: AtomicBool::new(true),
             connection: Mutex::new(None),
         }
     }
@@ -62,6 +68,7 @@ impl Slot {
     pub(super) fn with(session: Session, connection: Live) -> Self {
         Self {
             session,
+            has_none: AtomicBool::new(false),
             connection: Mutex::new(Some((connection, Instant::now()))),
         }
     }
@@ -80,7 +87,7 @@ impl Slot {
                 Some((connection, last_used)) => {
                     self.tried(connector, connection, last_used).await?
                 }
-                None => connector.connect(self.session).await?,
+                None => self.connected(connector).await?,
             };
             let error = match timeout(CALL_TIMEOUT, statement.run(&mut connection.connection)).await
             {
@@ -122,8 +129,19 @@ impl Slot {
         }
         match timeout(Duration::from_secs(1), connection.connection.ping()).await {
             Ok(Ok(())) => Ok(connection),
-            _ => connector.connect(self.session).await,
+            _ => self.connected(connector).await,
         }
+    }
+
+    async fn connected(&self, connector: &Connector) -> Result<Live, StoreError> {
+        let connected = connector.connect(self.session).await;
+        self.has_none.store(connected.is_err(), Ordering::Relaxed);
+        connected
+    }
+
+    /// Whether it has not come to a connection by its last try, or has not tried.
+    pub(super) fn has_none(&self) -> bool {
+        self.has_none.load(Ordering::Relaxed)
     }
 
     /// Ends the connection after the call under way.

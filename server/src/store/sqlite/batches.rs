@@ -101,8 +101,10 @@ pub(super) fn complete_if_held(
             now.as_micros(),
             (now + completion.retention).as_micros(),
         ];
-        let done = complete.query_one(values, |row| row.get(0)).optional()?;
-        completed.push(done.map(|is_late| Completed { at: now, is_late }));
+        let done = complete.query_one(values, |row| Ok((row.get(0)?, row.get(1)?)));
+        completed.push(done.optional()?.map(|(lease_until_us, attempt)| {
+            Completed::from_columns(now, lease_until_us, attempt)
+        }));
     }
     Ok(completed)
 }

@@ -171,7 +171,9 @@ impl Place {
             .map_err(CallError::judge);
         // After a failure it may be in the middle of something. Closing rolls that back, and the
         // next call opens another.
-        if !matches!(outcome, Err(StoreError::Unavailable(_))) {
+        if matches!(outcome, Err(StoreError::Unavailable(_))) {
+            self.counts.open.store(0, Ordering::Relaxed);
+        } else {
             self.connection = Some(connection);
         }
         outcome

@@ -1,7 +1,8 @@
 -- Completes claims blindly.
 -- Guard: fence, attempt id and policy are still the token's, and nothing was settled. The policy is
 -- in the guard because the retention comes from the token's.
--- When the lease lapsed stays in the row, so that it can be told whether the completion was late.
+-- When the lease lapsed stays in the row, so that it can be told whether the completion was late; one
+-- that was uncertain has none.
 -- `= ANY (ARRAY[…])` instead of `=` takes the order of the primary key from the planner, and with it
 -- the idea of reading the whole table by it and looking for each row in the batch: on a small table
 -- that seems cheap, and the plan is kept while the table grows.
@@ -38,10 +39,14 @@ completed AS (
         AND r.namespace = b.namespace AND r.key = b.key
         AND r.fence = b.fence AND r.attempt_id = b.attempt_id AND r.policy_id = b.policy_id
         AND r.state IN (1, 6)
-    RETURNING b.n, r.lease_until_us <= c.now_us AS late
+    RETURNING b.n, r.lease_until_us, r.attempt
 )
-SELECT c.now_us, i.numbers, i.late
+SELECT c.now_us, i.numbers, i.leases_until_us, i.attempts
 FROM clock AS c
 CROSS JOIN (
-    SELECT array_agg(n) AS numbers, array_agg(n) FILTER (WHERE late) AS late FROM completed
+    SELECT
+        array_agg(n) AS numbers,
+        array_agg(lease_until_us) AS leases_until_us,
+        array_agg(attempt) AS attempts
+    FROM completed
 ) AS i

@@ -22,7 +22,7 @@ FROM (
             ELSE state
         END AS stands
     FROM records
-    WHERE id > ?2
+    WHERE id > ?2 AND id <= ?4
     ORDER BY id
     LIMIT ?3
 )
