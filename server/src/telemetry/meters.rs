@@ -15,8 +15,8 @@ use opentelemetry::{
 use super::{
     by_namespace::{ByNamespace, Namespaces},
     exemplars::Exemplars,
+    kind::{Kind, RPC_SYSTEM},
     series::Distribution,
-    spans::{Kind, RPC_SYSTEM},
 };
 use crate::key::Namespace;
 

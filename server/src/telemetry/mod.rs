@@ -7,10 +7,13 @@
 //! unless the operator wants to read it.
 
 mod about;
+mod batch;
 mod by_namespace;
+mod call;
 mod environment;
 mod exemplars;
 mod exposition;
+mod kind;
 mod lost;
 mod meters;
 mod sampling;
@@ -32,11 +35,14 @@ use opentelemetry_sdk::{
 use crate::key::{KeyId, Namespace};
 
 pub use about::About;
+pub use batch::StoreBatch;
 pub use by_namespace::ByNamespace;
+pub use call::{CallSpan, Seen};
 pub use environment::{Environment, EnvironmentProblem};
 pub use exposition::Format;
+pub use kind::Kind;
 pub use meters::{Meters, StoreCall};
-pub use spans::{Asked, CallSpan, Kind, Origin, Seen, StoreBatch, trace_id};
+pub use spans::{Asked, Origin, trace_id};
 pub use words::{ClaimResult, SettlementKind, SettlementResult, What};
 
 use exemplars::Exemplars;
