@@ -171,15 +171,7 @@ async fn takeovers_late_settlements_and_lost_leases_are_counted() {
     for (key, kind) in [("late", None), ("later", Some(FailureKind::Terminal))] {
         let granted = claimed(&mut client, brief(key)).await;
         lapsed(&client, key).await;
-        match kind {
-            None => drop(
-                client
-                    .complete(complete(key, &granted.token, b""))
-                    .await
-                    .unwrap(),
-            ),
-            Some(kind) => drop(client.fail(fail(key, &granted.token, kind)).await.unwrap()),
-        }
+        settle(&mut client, key, &granted.token, kind).await;
     }
     assert_eq!(count(&host, "semel_settlements_late_total", &[]), 2.0);
     assert_eq!(count(&host, "semel_takeovers_total", &[]), 0.0);
@@ -346,15 +338,7 @@ async fn the_census_tells_how_many_keys_are_in_each_state_and_how_old_the_oldest
         ("maybe", Some(FailureKind::Unknown)),
     ] {
         let granted = claimed(&mut client, claim(key, 1)).await;
-        match kind {
-            None => drop(
-                client
-                    .complete(complete(key, &granted.token, b""))
-                    .await
-                    .unwrap(),
-            ),
-            Some(kind) => drop(client.fail(fail(key, &granted.token, kind)).await.unwrap()),
-        }
+        settle(&mut client, key, &granted.token, kind).await;
     }
     let brief = v1::ClaimRequest {
         lease: millis(1),

@@ -44,15 +44,7 @@ async fn duplicates_are_given_the_originals_trace_in_every_state() {
             panic!("not claimed")
         };
         assert_eq!(traceparent_of(&mut client, key).await, TRACE, "in progress");
-        match kind {
-            None => drop(
-                client
-                    .complete(complete(key, &granted.token, b""))
-                    .await
-                    .unwrap(),
-            ),
-            Some(kind) => drop(client.fail(fail(key, &granted.token, kind)).await.unwrap()),
-        }
+        settle(&mut client, key, &granted.token, kind).await;
         assert_eq!(word(&mut client, key).await, key);
         assert_eq!(traceparent_of(&mut client, key).await, TRACE, "{key}");
     }

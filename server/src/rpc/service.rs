@@ -60,16 +60,20 @@ impl IdempotencyRpc {
                 let answer = self.lanes.call(asked, command).await;
                 told(id, untold, answer)
             }
-            Err(invalid) => {
-                let about = About {
-                    what,
-                    token: None,
-                    origin,
-                };
-                let untold = self.untold(&id, about);
-                told(id, untold, Err(Refusal::Invalid(invalid).into()))
-            }
+            Err(invalid) => Err(self.refuse(&id, what, origin, invalid)),
         }
+    }
+
+    /// Tells of a request that cannot be carried out as it is.
+    fn refuse(&self, id: &KeyId, what: What, origin: Origin, invalid: Invalid) -> Status {
+        let about = About {
+            what,
+            token: None,
+            origin,
+        };
+        let error = LaneError::from(Refusal::Invalid(invalid));
+        self.untold(id, about).tell(Err(&error));
+        status::of_lane(id, &error)
     }
 
     fn untold(&self, id: &KeyId, about: About) -> Untold<'_> {
@@ -125,18 +129,7 @@ impl IdempotencyService for IdempotencyRpc {
         let called = request::claim(&id, message, traceparent, &self.policies);
         let call = match called {
             Ok(call) => call,
-            Err(invalid) => {
-                let call = Call {
-                    id,
-                    origin,
-                    what: What::Claim,
-                    command: Err(invalid),
-                };
-                return Err(self
-                    .call(call)
-                    .await
-                    .map_or_else(|told| told, |(id, _)| mixed_up(&id)));
-            }
+            Err(invalid) => return Err(self.refuse(&id, What::Claim, origin, invalid)),
         };
         let wait = call.wait.map(|wait| {
             let answer_by = deadline.map(|deadline| answer_by(deadline.at(), now));

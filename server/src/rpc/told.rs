@@ -104,7 +104,7 @@ pub(super) fn code(answer: Answer<'_>) -> Code {
 fn say(telemetry: &Telemetry, id: &KeyId, about: &About, answer: Answer<'_>) {
     // Two levels, because the level of a line is a part of its place in the code.
     macro_rules! line {
-        ($level:expr, $message:literal $(, $more:tt)*) => {
+        ($level:expr, $message:literal) => {
             tracing::event!(
                 $level,
                 namespace = id.namespace().as_str(),

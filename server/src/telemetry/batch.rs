@@ -7,7 +7,7 @@ use opentelemetry::{
     trace::{Link, Span as _, SpanKind, Status, Tracer as _},
 };
 
-use super::{call::CallSpan, spans::at};
+use super::{call::CallSpan, spans::by_the_wall};
 
 /// A call of the store that has ended, for many commands.
 #[derive(Debug)]
@@ -46,10 +46,7 @@ impl StoreBatch<'_> {
         };
         let tracer = &first.tracer;
         let name = format!("store {}", self.operation);
-        let until = at(self.until);
-        // By one look at both clocks, or a step between two could turn them round.
-        let took = self.until.saturating_duration_since(self.from);
-        let from = until.checked_sub(took).unwrap_or(until);
+        let (from, until) = by_the_wall(self.from, self.until);
         let status = self.error.map_or(Status::Unset, Status::error);
         let attributes = || {
             [

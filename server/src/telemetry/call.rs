@@ -18,7 +18,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use super::{
     kind::{Kind, RPC_SYSTEM},
     meters::code_name,
-    spans::{at, kept},
+    spans::{by_the_wall, kept},
 };
 use crate::{
     key::{AttemptId, Fence, KeyId, Record, Token},
@@ -175,9 +175,7 @@ impl CallSpan {
             return;
         }
         drop(noted);
-        let end = at(until);
-        let waited = until.saturating_duration_since(from);
-        let start = end.checked_sub(waited).unwrap_or(end);
+        let (start, end) = by_the_wall(from, until);
         let wait = self
             .tracer
             .span_builder("lane wait")

@@ -181,10 +181,13 @@ impl From<KeyId> for Asked {
     }
 }
 
-/// The wall clock's time of an instant.
-pub(super) fn at(instant: Instant) -> SystemTime {
-    let ago = Instant::now().saturating_duration_since(instant);
-    SystemTime::now()
+/// When something began and ended, by the wall clock: by one look at both clocks, or a step between two
+/// could turn them round.
+pub(super) fn by_the_wall(from: Instant, until: Instant) -> (SystemTime, SystemTime) {
+    let ago = until.elapsed();
+    let end = SystemTime::now()
         .checked_sub(ago)
-        .unwrap_or(SystemTime::UNIX_EPOCH)
+        .unwrap_or(SystemTime::UNIX_EPOCH);
+    let took = until.saturating_duration_since(from);
+    (end.checked_sub(took).unwrap_or(end), end)
 }
